@@ -1,0 +1,112 @@
+//! Zero-init attention adapters: their files, and their prompts' keys and values on the GPU.
+
+mod file;
+
+use std::sync::Arc;
+
+pub use file::{AdapterError, AdapterFile, GateActivation, GateKind, GateShape};
+
+use crate::gpu::{Buffer, PlanBuilder};
+use crate::layers::block::qkv_width;
+use crate::llama::Model;
+use crate::ops::gated_attention::MAX_ADAPTER_LEN;
+use crate::ops::matmul::{self, Epilogue};
+use crate::Error;
+
+/// An adapter of one model, resident on its GPU. Cloning is cheap and shares it.
+#[derive(Debug, Clone)]
+pub struct Adapter(Arc<Resident>);
+
+#[derive(Debug)]
+struct Resident {
+    name: String,
+    kind: GateKind,
+    adapter_len: u32,
+    first_layer: u32,
+    /// `[L_a][H]`, activation applied.
+    gates: Vec<Vec<f32>>,
+    /// Keys and values of the prompts, `[A, K, D]` each, per adapted layer.
+    prompts: Vec<(Buffer, Buffer)>,
+}
+
+impl Adapter {
+    /// Computes the keys and values of the prompts with the model's own frozen weights, once: `k = Wk P`, `v = Wv P`,
+    /// without norm, rope or position (method: arXiv:2303.16199, section 3.2).
+    ///
+    /// # Errors
+    /// An adapter whose shapes are another model's, by name and shape; too little memory.
+    pub fn load(model: &Model, name: &str, file: &AdapterFile) -> Result<Self, Error> {
+        let (config, gpu) = (model.config(), model.gpu());
+        file.check_fits(config)?;
+        if file.adapter_len > MAX_ADAPTER_LEN {
+            return Err(AdapterError::TooLong { found: file.adapter_len, limit: MAX_ADAPTER_LEN }.into());
+        }
+        let heads = config.heads();
+        let (width, kv_width) = (qkv_width(heads), heads.n_kv_heads * heads.head_dim);
+        let first_layer = config.n_layers - file.n_layers;
+        let product = gpu.buffer("adapter products", u64::from(file.adapter_len * width) * 4)?;
+        let mut prompts = Vec::new();
+        let per_layer = (file.adapter_len * config.n_channels) as usize;
+        for (block, values) in model.0.blocks[first_layer as usize..].iter().zip(file.prompts.chunks_exact(per_layer)) {
+            let prompt = gpu.buffer_with("adaption prompt", values)?;
+            let plane_bytes = u64::from(file.adapter_len * kv_width) * 4;
+            let (k, v) = (gpu.buffer("prompt keys", plane_bytes)?, gpu.buffer("prompt values", plane_bytes)?);
+            let mut plan = PlanBuilder::new(gpu);
+            let shape = matmul::Shape { n_tokens: file.adapter_len, y_stride: width, y_offset: 0 };
+            matmul::launch(&mut plan, &block.qkv, &prompt, &product, shape, Epilogue::Store)?;
+            let plan = plan.build()?;
+            let mut encoder = gpu.encoder();
+            plan.encode(gpu, &mut encoder);
+            for a in 0..u64::from(file.adapter_len) {
+                let row_bytes = u64::from(kv_width) * 4;
+                let from = (a * u64::from(width) + u64::from(heads.n_heads * heads.head_dim)) * 4;
+                encoder.copy_buffer_to_buffer(product.raw(), from, k.raw(), a * row_bytes, row_bytes);
+                encoder.copy_buffer_to_buffer(product.raw(), from + row_bytes, v.raw(), a * row_bytes, row_bytes);
+            }
+            gpu.submit(encoder);
+            prompts.push((k, v));
+        }
+        gpu.check()?;
+        Ok(Self(Arc::new(Resident {
+            name: name.to_owned(),
+            kind: file.kind,
+            adapter_len: file.adapter_len,
+            first_layer,
+            gates: file.effective_gates(config.n_heads),
+            prompts,
+        })))
+    }
+
+    /// The name it was loaded under.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Shape and activation of its gates.
+    pub fn kind(&self) -> GateKind {
+        self.0.kind
+    }
+
+    /// A: prompt tokens a layer.
+    pub fn adapter_len(&self) -> u32 {
+        self.0.adapter_len
+    }
+
+    /// The lowest adapted layer.
+    pub fn first_layer(&self) -> u32 {
+        self.0.first_layer
+    }
+
+    /// Strength of every head, `[L_a][H]`, activation applied.
+    pub fn gates(&self) -> &[Vec<f32>] {
+        &self.0.gates
+    }
+
+    pub(crate) fn prompts(&self) -> &[(Buffer, Buffer)] {
+        &self.0.prompts
+    }
+
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong, in words: what happened, the figure, and (in [`Error::hint`]) what to do next.
+
+use crate::adapter::AdapterError;
+use crate::formats::GgufError;
+use crate::gpu::GpuError;
+use crate::sampler::SamplingError;
+
+/// Any failure of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model file.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The GPU.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// The adapter file.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A sampling setting.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// The file is a model of another family.
+    #[error("the model is a {found:?}, this engine runs the LLaMA family (general.architecture = \"llama\")")]
+    WrongArchitecture {
+        /// `general.architecture`
+        found: String,
+    },
+    /// A LLaMA with something this engine does not compute.
+    #[error("the model uses {what}, which this engine does not run")]
+    Unsupported {
+        /// The feature and its value.
+        what: String,
+    },
+    /// A tensor in a format without a kernel.
+    #[error("tensor {name:?} is stored as {format}, which this engine does not run")]
+    UnsupportedFormat {
+        /// The tensor.
+        name: String,
+        /// ggml's name of the format.
+        format: &'static str,
+    },
+    /// A tensor whose shape contradicts the metadata.
+    #[error("tensor {name:?} has the shape {found:?}, expected {wanted}")]
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// Innermost dimension first.
+        found: Vec<u64>,
+        /// What the metadata implies.
+        wanted: String,
+    },
+    /// Metadata that contradict each other or what a kernel can do.
+    #[error("the model's {field} is {found}, it must be {wanted}")]
+    Config {
+        /// The metadata key.
+        field: String,
+        /// Its value.
+        found: String,
+        /// The range.
+        wanted: String,
+    },
+    /// An id outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {n_vocab}")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// V
+        n_vocab: u32,
+    },
+    /// Nothing to run.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
+    /// More tokens than the context holds.
+    #[error("{wanted} tokens do not fit the context of {limit}")]
+    ContextFull {
+        /// Tokens asked for.
+        wanted: u32,
+        /// Tokens that fit.
+        limit: u32,
+    },
+    /// The caller stopped it.
+    #[error("stopped")]
+    Cancelled,
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Gguf(error) => Some(error.hint()),
+            Self::Gpu(error) => error.hint(),
+            Self::Adapter(error) => Some(error.hint()),
+            Self::WrongArchitecture { .. } => {
+                Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is")
+            }
+            Self::Unsupported { .. } => Some("use a plain LLaMA-architecture model"),
+            Self::UnsupportedFormat { .. } => {
+                Some("use a file quantized as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
+            }
+            Self::TensorShape { .. } | Self::Config { .. } => {
+                Some("the file is damaged or was converted wrongly: download or convert it again")
+            }
+            Self::TokenOutOfRange { .. } => Some("the ids belong to another model"),
+            Self::EmptyPrompt => Some("give a prompt with -p or on standard input"),
+            Self::ContextFull { .. } => Some("shorten the text, start a new chat, or raise --context"),
+            Self::Sampling(_) | Self::Cancelled => None,
+        }
+    }
+
+    /// A short name that programs can match on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Gguf(_) => "gguf",
+            Self::Gpu(GpuError::DeviceLost { .. }) => "device-lost",
+            Self::Gpu(GpuError::OutOfMemory { .. } | GpuError::BufferTooLarge { .. }) => "out-of-memory",
+            Self::Gpu(GpuError::NoAdapter { .. } | GpuError::NoSuchAdapter { .. }) => "no-gpu",
+            Self::Gpu(_) => "gpu",
+            Self::Adapter(_) => "adapter",
+            Self::Sampling(_) => "sampling",
+            Self::WrongArchitecture { .. } => "wrong-architecture",
+            Self::Unsupported { .. } | Self::UnsupportedFormat { .. } => "unsupported",
+            Self::TensorShape { .. } | Self::Config { .. } => "bad-model",
+            Self::TokenOutOfRange { .. } => "token-out-of-range",
+            Self::EmptyPrompt => "empty-prompt",
+            Self::ContextFull { .. } => "context-full",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

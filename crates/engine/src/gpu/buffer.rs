@@ -1,0 +1,181 @@
+//! Storage on the GPU, counted, and reading it back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Gpu, GpuError};
+
+/// A GPU buffer that is counted in [`Gpu::used_bytes`] while it lives. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Buffer(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    raw: wgpu::Buffer,
+    size: u64,
+    used_bytes: Arc<AtomicU64>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.used_bytes.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
+impl Buffer {
+    /// The wgpu buffer.
+    pub fn raw(&self) -> &wgpu::Buffer {
+        &self.0.raw
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+}
+
+impl Gpu {
+    /// A storage buffer of `size` bytes (rounded up to 16), bindable whole, readable and writable by copies, and its
+    /// start as a uniform.
+    ///
+    /// # Errors
+    /// Larger than one buffer or binding may be, or over the memory limit.
+    pub fn buffer(&self, what: &str, size: u64) -> Result<Buffer, GpuError> {
+        let size = size.max(16).next_multiple_of(16);
+        let limits = self.limits();
+        let limit_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        if size > limit_bytes {
+            return Err(GpuError::BufferTooLarge { what: what.to_owned(), needed_bytes: size, limit_bytes });
+        }
+        if let Some(limit) = self.0.memory_limit_bytes
+            && self.used_bytes() + size > limit
+        {
+            return Err(GpuError::OutOfMemory {
+                what: what.to_owned(),
+                needed_bytes: size,
+                used_bytes: self.used_bytes(),
+                limit: format!(", the limit is {limit}"),
+            });
+        }
+        // Uniform as well: one token's activations are read as uniforms where that is faster.
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::UNIFORM
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let raw = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        self.0.used_bytes.fetch_add(size, Ordering::Relaxed);
+        Ok(Buffer(Arc::new(Counted { raw, size, used_bytes: Arc::clone(&self.0.used_bytes) })))
+    }
+
+    /// A storage buffer filled with `data`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn buffer_with<T: bytemuck::NoUninit>(&self, what: &str, data: &[T]) -> Result<Buffer, GpuError> {
+        let buffer = self.buffer(what, size_of_val(data) as u64)?;
+        self.write(&buffer, 0, data);
+        Ok(buffer)
+    }
+
+    /// Writes `data` at `offset` bytes (both multiples of 4) before the next submit.
+    pub fn write<T: bytemuck::NoUninit>(&self, buffer: &Buffer, offset: u64, data: &[T]) {
+        if !data.is_empty() {
+            self.queue().write_buffer(buffer.raw(), offset, bytemuck::cast_slice(data));
+        }
+    }
+
+    /// A buffer the CPU can map, for read-backs.
+    pub(crate) fn staging(&self, size: u64) -> wgpu::Buffer {
+        self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: size.max(4).next_multiple_of(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Waits for `staging[..size]` and returns its bytes; the buffer can be used again afterwards.
+    ///
+    /// Natively this blocks until the submission `after` is done; work submitted later keeps running.
+    pub(crate) async fn map(
+        &self,
+        staging: &wgpu::Buffer,
+        size: u64,
+        after: wgpu::SubmissionIndex,
+    ) -> Result<Vec<u8>, GpuError> {
+        let done = Arc::new(MapDone::default());
+        let notify = Arc::clone(&done);
+        let range = 0..size.next_multiple_of(4);
+        staging.map_async(wgpu::MapMode::Read, range.clone(), move |result| notify.finish(result.is_ok()));
+        self.wait_for(after)?;
+        if !Wait(done).await {
+            self.check()?;
+            return Err(GpuError::DeviceLost { reason: "a buffer could not be read back".to_owned() });
+        }
+        let bytes = match staging.get_mapped_range(range) {
+            Ok(view) => view[..size as usize].to_vec(),
+            Err(error) => return Err(GpuError::DeviceLost { reason: error.to_string() }),
+        };
+        staging.unmap();
+        self.check()?;
+        Ok(bytes)
+    }
+
+    /// Copies `size` bytes at `offset` back to the CPU.
+    ///
+    /// # Errors
+    /// A lost device, or a range outside the buffer.
+    pub async fn read<T: bytemuck::Pod>(
+        &self,
+        buffer: &Buffer,
+        offset: u64,
+        count: usize,
+    ) -> Result<Vec<T>, GpuError> {
+        let size = (count * size_of::<T>()) as u64;
+        let staging = self.staging(size);
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(buffer.raw(), offset, &staging, 0, size.next_multiple_of(4));
+        let submitted = self.submit(encoder);
+        let bytes = self.map(&staging, size, submitted).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+}
+
+/// The other end of `map_async`'s callback.
+#[derive(Default)]
+struct MapDone {
+    state: std::sync::Mutex<(Option<bool>, Option<std::task::Waker>)>,
+}
+
+impl MapDone {
+    fn finish(&self, ok: bool) {
+        if let Ok(mut state) = self.state.lock() {
+            state.0 = Some(ok);
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+struct Wait(Arc<MapDone>);
+
+impl Future for Wait {
+    type Output = bool;
+
+    fn poll(self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<bool> {
+        let Ok(mut state) = self.0.state.lock() else { return std::task::Poll::Ready(false) };
+        match state.0 {
+            Some(ok) => std::task::Poll::Ready(ok),
+            None => {
+                state.1 = Some(context.waker().clone());
+                std::task::Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Opening a GPU: adapters, limits, features, the tier that decides which kernel variants run, and what went wrong since.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::kernel::Pipeline;
+use super::preprocess::PreprocessError;
+use super::profile::Profile;
+
+/// How to open the GPU.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Take the adapter whose name contains this (case does not matter), or the one with this index.
+    pub name: Option<String>,
+    /// Core WebGPU only: default limits, no optional feature. What every browser and GPU has.
+    pub baseline: bool,
+    /// Refuse to allocate more than this many bytes on the GPU; `None`: whatever the driver gives.
+    pub memory_limit_bytes: Option<u64>,
+    /// Time every kernel with timestamp queries (slower: one pass a kernel).
+    pub profile: bool,
+}
+
+/// Which kernel variants this GPU gets, decided once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tier {
+    /// Every subgroup has at least 8 lanes and `subgroupBroadcast` works: inputs are read once a lane and passed around.
+    pub broadcast: bool,
+    /// The adapter is a CPU: no workgroup memory tiling, one thread a row, no split of the channels over threads.
+    pub cpu: bool,
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("baseline")?;
+        if self.broadcast {
+            f.write_str("+subgroups")?;
+        }
+        if self.cpu {
+            f.write_str(" (CPU adapter)")?;
+        }
+        Ok(())
+    }
+}
+
+/// One GPU of this machine, as `doctor` lists it.
+#[derive(Debug, Clone)]
+pub struct AdapterSummary {
+    /// The driver's name for it.
+    pub name: String,
+    /// `Vulkan`, `Metal`, `Dx12` or `BrowserWebGpu`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `Cpu`, …
+    pub device_type: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Largest storage binding, bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer_bytes: u64,
+    /// Workgroup memory, bytes.
+    pub workgroup_bytes: u32,
+    /// Threads in a workgroup.
+    pub workgroup_threads: u32,
+    /// Smallest and largest subgroup.
+    pub subgroup_sizes: (u32, u32),
+    /// Optional features that some kernel variant could use, by WebGPU name.
+    pub features: Vec<&'static str>,
+}
+
+/// What can go wrong on a GPU.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// No adapter at all.
+    #[error("no GPU was found: this machine offers no {backends} driver")]
+    NoAdapter {
+        /// The interfaces that were asked.
+        backends: &'static str,
+    },
+    /// `--gpu NAME` fits none.
+    #[error("no GPU is named {wanted:?}; there is {found}")]
+    NoSuchAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// The names there are.
+        found: String,
+    },
+    /// The adapter is too small for the engine.
+    #[error("the GPU {name:?} allows {limit} of {what}, the engine needs {needed}")]
+    LimitTooSmall {
+        /// The adapter.
+        name: String,
+        /// The WebGPU limit.
+        what: &'static str,
+        /// Its value here.
+        limit: u64,
+        /// The least that works.
+        needed: u64,
+    },
+    /// The driver refused to open the device.
+    #[error("the GPU {name:?} could not be opened: {reason}")]
+    Open {
+        /// The adapter.
+        name: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// One buffer is larger than the GPU allows.
+    #[error("{what} needs {needed_bytes} bytes in one buffer, this GPU allows {limit_bytes}")]
+    BufferTooLarge {
+        /// What the buffer is for.
+        what: String,
+        /// Its size.
+        needed_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The memory does not suffice.
+    #[error("out of GPU memory at {what}: {needed_bytes} bytes more on top of {used_bytes}{limit}")]
+    OutOfMemory {
+        /// What was being made.
+        what: String,
+        /// Bytes asked for.
+        needed_bytes: u64,
+        /// Bytes already held.
+        used_bytes: u64,
+        /// `, the limit is N` or nothing.
+        limit: String,
+    },
+    /// The device is gone: driver reset, sleep, or `destroy`.
+    #[error("the GPU was lost: {reason}")]
+    DeviceLost {
+        /// The driver's words.
+        reason: String,
+    },
+    /// wgpu refused a command: a bug of this engine.
+    #[error("the GPU refused a command: {message}")]
+    Validation {
+        /// wgpu's message.
+        message: String,
+    },
+    /// A shader template is wrong: a bug of this engine.
+    #[error(transparent)]
+    Shader(#[from] PreprocessError),
+    /// A kernel gives wrong numbers on this GPU.
+    #[error("the kernel {kernel} computes wrong numbers on {gpu:?}: {detail}")]
+    SelfTest {
+        /// The kernel.
+        kernel: String,
+        /// The adapter.
+        gpu: String,
+        /// The figure.
+        detail: String,
+    },
+}
+
+impl GpuError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoAdapter { .. } => {
+                "install a Vulkan driver (Debian and Ubuntu: `apt install mesa-vulkan-drivers`, which also runs without a \
+                 graphics card), then see `adapter-cli doctor`"
+            }
+            Self::NoSuchAdapter { .. } => "`adapter-cli doctor` lists the names; a part of one is enough",
+            Self::LimitTooSmall { .. } | Self::Open { .. } => "update the graphics driver or choose another GPU with --gpu",
+            Self::BufferTooLarge { .. } => "use a smaller quantization or a shorter context",
+            Self::OutOfMemory { .. } => "use a smaller quantization or a shorter --context, or close other programs",
+            Self::DeviceLost { .. } => "load the model again; the chat is kept",
+            Self::SelfTest { .. } => "update the graphics driver or choose another GPU with --gpu",
+            Self::Validation { .. } | Self::Shader(_) => "this is a bug of the engine: please report it with `adapter-cli doctor`",
+        })
+    }
+}
+
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) summary: AdapterSummary,
+    pub(super) tier: Tier,
+    pub(super) limits: wgpu::Limits,
+    pub(super) pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    pub(super) used_bytes: Arc<AtomicU64>,
+    pub(super) memory_limit_bytes: Option<u64>,
+    pub(super) profile: Option<Mutex<Profile>>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Default)]
+struct Faults {
+    lost: Option<String>,
+    out_of_memory: Option<String>,
+    validation: Option<String>,
+}
+
+/// An open GPU. Cloning is cheap and shares the device.
+#[derive(Clone)]
+pub struct Gpu(pub(super) Arc<Inner>);
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Gpu").field(&self.0.summary.name).finish()
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+const BACKENDS: (wgpu::Backends, &str) = (wgpu::Backends::PRIMARY, "Vulkan, Metal or Direct3D 12");
+#[cfg(target_arch = "wasm32")]
+const BACKENDS: (wgpu::Backends, &str) = (wgpu::Backends::BROWSER_WEBGPU, "WebGPU");
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = BACKENDS.0;
+    wgpu::Instance::new(descriptor)
+}
+
+fn summarize(adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let named = [
+        (wgpu::Features::SUBGROUP, "subgroups"),
+        (wgpu::Features::SHADER_F16, "shader-f16"),
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamp-query"),
+        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative-matrix"),
+    ];
+    AdapterSummary {
+        name: info.name,
+        backend: format!("{:?}", info.backend),
+        device_type: format!("{:?}", info.device_type),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_buffer_bytes: limits.max_buffer_size,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_threads: limits.max_compute_invocations_per_workgroup,
+        subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+        features: named.iter().filter(|(flag, _)| features.contains(*flag)).map(|(_, name)| *name).collect(),
+    }
+}
+
+async fn adapters() -> Vec<wgpu::Adapter> {
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        let mut found = instance().enumerate_adapters(BACKENDS.0).await;
+        let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        found.sort_by_key(rank);
+        found
+    }
+    #[cfg(target_arch = "wasm32")]
+    {
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        instance().request_adapter(&options).await.ok().into_iter().collect()
+    }
+}
+
+impl Gpu {
+    /// All GPUs of this machine, the one that would be taken first.
+    pub async fn list() -> Vec<AdapterSummary> {
+        adapters().await.iter().map(summarize).collect()
+    }
+
+    /// Opens a GPU.
+    ///
+    /// # Errors
+    /// No adapter, none of that name, limits below core WebGPU, or a driver that refuses.
+    pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
+        let mut found = adapters().await;
+        if found.is_empty() {
+            return Err(GpuError::NoAdapter { backends: BACKENDS.1 });
+        }
+        let at = match &options.name {
+            None => 0,
+            Some(wanted) => {
+                let lower = wanted.to_lowercase();
+                let by_name = found.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&lower));
+                let by_index = wanted.parse::<usize>().ok().filter(|index| *index < found.len());
+                by_name.or(by_index).ok_or_else(|| GpuError::NoSuchAdapter {
+                    wanted: wanted.clone(),
+                    found: found.iter().map(|adapter| adapter.get_info().name).collect::<Vec<_>>().join(", "),
+                })?
+            }
+        };
+        let adapter = found.swap_remove(at);
+        let (summary, info) = (summarize(&adapter), adapter.get_info());
+        let core = wgpu::Limits::default();
+        for (what, limit, needed) in [
+            ("maxStorageBufferBindingSize", summary.max_binding_bytes, core.max_storage_buffer_binding_size),
+            (
+                "maxComputeWorkgroupStorageSize",
+                u64::from(summary.workgroup_bytes),
+                u64::from(core.max_compute_workgroup_storage_size),
+            ),
+            (
+                "maxComputeInvocationsPerWorkgroup",
+                u64::from(summary.workgroup_threads),
+                u64::from(core.max_compute_invocations_per_workgroup),
+            ),
+        ] {
+            if limit < needed {
+                return Err(GpuError::LimitTooSmall { name: summary.name, what, limit, needed });
+            }
+        }
+        let limits = if options.baseline { core } else { adapter.limits() };
+        let mut features = wgpu::Features::empty();
+        if !options.baseline {
+            features |= adapter.features() & wgpu::Features::SUBGROUP;
+        }
+        if options.profile {
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("adapter-engine"),
+            required_features: features,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| GpuError::Open { name: summary.name.clone(), reason: error.to_string() })?;
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let (on_lost, on_error) = (Arc::clone(&faults), Arc::clone(&faults));
+        device.set_device_lost_callback(move |reason, message| {
+            if let Ok(mut faults) = on_lost.lock() {
+                faults.lost.get_or_insert_with(|| format!("{reason:?}: {message}").trim_end_matches(": ").to_owned());
+            }
+        });
+        device.on_uncaptured_error(Arc::new(move |error| {
+            if let Ok(mut faults) = on_error.lock() {
+                match error {
+                    wgpu::Error::OutOfMemory { source } => {
+                        faults.out_of_memory.get_or_insert_with(|| source.to_string());
+                    }
+                    other => {
+                        faults.validation.get_or_insert_with(|| other.to_string());
+                    }
+                }
+            }
+        }));
+        let tier = Tier {
+            broadcast: features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 8,
+            cpu: info.device_type == wgpu::DeviceType::Cpu || summary.name.contains("SwiftShader"),
+        };
+        let profile = features
+            .contains(wgpu::Features::TIMESTAMP_QUERY)
+            .then(|| Mutex::new(Profile::new(&device, queue.get_timestamp_period())));
+        Ok(Self(Arc::new(Inner {
+            device,
+            queue,
+            summary,
+            tier,
+            limits,
+            pipelines: Mutex::default(),
+            used_bytes: Arc::default(),
+            memory_limit_bytes: options.memory_limit_bytes,
+            profile,
+            faults,
+        })))
+    }
+
+    /// What this GPU is and can.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// Which kernel variants run here.
+    pub fn tier(&self) -> Tier {
+        self.0.tier
+    }
+
+    /// The limits the device was opened with.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.0.limits
+    }
+
+    /// The wgpu device, for code that shares it (training, a window).
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The wgpu queue that goes with [`Gpu::device`].
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Bytes in buffers that live now.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything went wrong since the device was opened; a lost device first.
+    ///
+    /// # Errors
+    /// [`GpuError::DeviceLost`], [`GpuError::OutOfMemory`] or [`GpuError::Validation`].
+    pub fn check(&self) -> Result<(), GpuError> {
+        let Ok(mut faults) = self.0.faults.lock() else { return Ok(()) };
+        if let Some(reason) = faults.lost.clone() {
+            return Err(GpuError::DeviceLost { reason });
+        }
+        if let Some(message) = faults.out_of_memory.take() {
+            return Err(GpuError::OutOfMemory {
+                what: message,
+                needed_bytes: 0,
+                used_bytes: self.used_bytes(),
+                limit: String::new(),
+            });
+        }
+        match faults.validation.take() {
+            Some(message) => Err(GpuError::Validation { message }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the device up, as a driver reset would: everything afterwards is [`GpuError::DeviceLost`].
+    pub fn destroy(&self) {
+        self.0.device.destroy();
+    }
+
+    /// An empty list of commands.
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Sends commands to the GPU.
+    pub fn submit(&self, commands: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        self.0.queue.submit([commands.finish()])
+    }
+
+    /// Waits until everything submitted so far is done (natively; a browser page cannot and need not wait).
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn wait(&self) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::wait_indefinitely())
+    }
+
+    pub(super) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
+    }
+
+    fn poll(&self, poll: wgpu::PollType) -> Result<(), GpuError> {
+        if let Err(error) = self.0.device.poll(poll) {
+            self.check()?;
+            return Err(GpuError::DeviceLost { reason: error.to_string() });
+        }
+        self.check()
+    }
+
+    /// Kernel times since the last call, slowest first; empty unless opened with `profile`.
+    pub fn take_profile(&self) -> Vec<super::profile::KernelTime> {
+        match &self.0.profile {
+            Some(profile) => profile.lock().map(|mut profile| profile.take(self)).unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+}

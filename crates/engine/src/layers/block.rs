@@ -1,0 +1,126 @@
+//! One decoder block: attention with the adaption prompt beside it, then the MLP.
+
+use crate::gpu::{Buffer, GpuError, PlanBuilder};
+use crate::llama::Config;
+use crate::ops::attention::{self, Heads};
+use crate::ops::gated_attention::{self, PromptCache};
+use crate::ops::kv_cache::{self, LayerCache};
+use crate::ops::matmul::{self, Epilogue, Matrix};
+use crate::ops::{rms_norm, swiglu};
+
+/// The frozen weights of one block.
+#[derive(Debug)]
+pub struct Block {
+    /// `[C]`
+    pub attention_norm: Buffer,
+    /// q, k and v below each other: `[(H+2K)D, C]`
+    pub qkv: Matrix,
+    /// `[C, H D]`
+    pub output: Matrix,
+    /// `[C]`
+    pub mlp_norm: Buffer,
+    /// Gate and up: tiles alternating `[2F, C]`, or two matrices when their formats differ.
+    pub gate_up: GateUp,
+    /// `[C, F]`
+    pub down: Matrix,
+}
+
+/// The two input matrices of the MLP.
+#[derive(Debug)]
+pub enum GateUp {
+    /// One product that ends in swiglu.
+    Fused(Matrix),
+    /// Two products, then swiglu.
+    Apart {
+        /// `[F, C]`
+        gate: Matrix,
+        /// `[F, C]`
+        up: Matrix,
+    },
+}
+
+/// Activations of a step, all f32; `T` is the most tokens a step may have.
+#[derive(Debug)]
+pub struct Activations {
+    /// The residual stream `[T, C]`.
+    pub x: Buffer,
+    /// `x` after a norm `[T, C]`.
+    pub normed: Buffer,
+    /// `[T, (H+2K)D]`
+    pub qkv: Buffer,
+    /// Queries, turned `[T, H, D]`.
+    pub q: Buffer,
+    /// Attention's output before its projection `[T, H, D]`.
+    pub attended: Buffer,
+    /// The MLP's middle `[T, F]`.
+    pub hidden: Buffer,
+    /// Gate and up apart `[T, F]` each; only for models that need them.
+    pub gate_and_up: Option<(Buffer, Buffer)>,
+}
+
+/// What a block's launch needs beside its weights.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Sizes.
+    pub config: &'a Config,
+    /// Activations.
+    pub activations: &'a Activations,
+    /// The step's uniform.
+    pub step: &'a Buffer,
+    /// Rope angles.
+    pub rope_table: &'a Buffer,
+    /// T
+    pub n_tokens: u32,
+}
+
+impl Block {
+    /// `x += attention(norm(x)); x += mlp(norm(x))` for T tokens at positions `past..past+T`.
+    ///
+    /// The prompt's part is added after the base attention, which is the same launch with and without an adapter: a
+    /// closed gate leaves every bit as it was.
+    ///
+    /// # Errors
+    /// As [`PlanBuilder::launch`].
+    pub fn launch(
+        &self,
+        plan: &mut PlanBuilder<'_>,
+        context: Context<'_>,
+        cache: &LayerCache,
+        prompt: Option<(&PromptCache, u32)>,
+    ) -> Result<(), GpuError> {
+        let Context { config, activations: act, step, rope_table, n_tokens } = context;
+        let heads = config.heads();
+        let norm = rms_norm::Shape { n_tokens, n_channels: config.n_channels, first_token: 0, eps: config.eps };
+        let product = |y_stride| matmul::Shape { n_tokens, y_stride, y_offset: 0 };
+
+        rms_norm::launch(plan, &act.x, &self.attention_norm, &act.normed, norm)?;
+        matmul::launch(plan, &self.qkv, &act.normed, &act.qkv, product(qkv_width(heads)), Epilogue::Store)?;
+        kv_cache::launch(plan, step, rope_table, &act.qkv, &act.q, cache, heads, n_tokens)?;
+        attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens)?;
+        if let Some((prompt, adapter_len)) = prompt {
+            gated_attention::launch(plan, &act.q, prompt, &act.attended, heads, [n_tokens, adapter_len])?;
+        }
+        matmul::launch(plan, &self.output, &act.attended, &act.x, product(config.n_channels), Epilogue::Add)?;
+
+        rms_norm::launch(plan, &act.x, &self.mlp_norm, &act.normed, norm)?;
+        match (&self.gate_up, &act.gate_and_up) {
+            (GateUp::Fused(gate_up), _) => {
+                matmul::launch(plan, gate_up, &act.normed, &act.hidden, product(config.n_ffn), Epilogue::Swiglu)?;
+            }
+            (GateUp::Apart { gate, up }, Some((gate_out, up_out))) => {
+                matmul::launch(plan, gate, &act.normed, gate_out, product(config.n_ffn), Epilogue::Store)?;
+                matmul::launch(plan, up, &act.normed, up_out, product(config.n_ffn), Epilogue::Store)?;
+                swiglu::launch(plan, gate_out, up_out, &act.hidden, n_tokens * config.n_ffn)?;
+            }
+            (GateUp::Apart { .. }, None) => {
+                return Err(GpuError::Validation { message: "no buffers for gate and up apart".to_owned() });
+            }
+        }
+        matmul::launch(plan, &self.down, &act.hidden, &act.x, product(config.n_channels), Epilogue::Add)
+    }
+}
+
+/// Columns of the fused q, k, v product.
+pub fn qkv_width(heads: Heads) -> u32 {
+    (heads.n_heads + 2 * heads.n_kv_heads) * heads.head_dim
+}

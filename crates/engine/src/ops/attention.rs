@@ -1,0 +1,70 @@
+//! Causal attention over the cache, grouped queries, online softmax. Kernel: `shaders/attention.wgsl`.
+
+use super::kv_cache::LayerCache;
+use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_vec4: u32,
+    scale: f32,
+}
+
+/// The heads of an attention layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// H: query heads.
+    pub n_heads: u32,
+    /// K: key and value heads; divides H.
+    pub n_kv_heads: u32,
+    /// D: channels of a head, a multiple of 4, at most 256.
+    pub head_dim: u32,
+}
+
+impl Heads {
+    /// `1 / sqrt(D)`
+    pub fn scale(self) -> f32 {
+        (1.0 / f64::from(self.head_dim).sqrt()) as f32
+    }
+}
+
+/// `o[t,h,:] = softmax(q[t,h,:] k^T / sqrt(D)) v` over positions up to `step.past + t`. Shapes: `q, o [T,H,D]`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch(
+    plan: &mut PlanBuilder<'_>,
+    step: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+) -> Result<(), GpuError> {
+    let Heads { n_heads, n_kv_heads, head_dim } = heads;
+    let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
+    // A slot is a (token, query head of a group): for one token as many as the group has, for many tokens enough to
+    // reuse each key, as far as workgroup memory (16 KiB everywhere) carries.
+    let per_group = n_heads / n_kv_heads;
+    let most = if head_dim > 128 { 4 } else { 8 };
+    let slots = (n_tokens * per_group).clamp(1, most);
+    plan.launch(
+        "attention",
+        &constants([
+            ("SLOTS", slots.to_string()),
+            ("LAST_SLOT", (slots - 1).to_string()),
+            ("HEAD_VEC4", (head_dim / 4).to_string()),
+        ]),
+        &[
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Whole(step),
+            Arg::Whole(q),
+            Arg::Whole(&cache.k),
+            Arg::Whole(&cache.v),
+            Arg::Whole(o),
+        ],
+        [(n_tokens * per_group).div_ceil(slots), n_kv_heads, 1],
+    )
+}

@@ -1,0 +1,14 @@
+//! One file an op: its parameters, its shape checks, the launch of its kernel (`shaders/<name>.wgsl`).
+//!
+//! Letters: T tokens, P past, C channels, H heads, K kv heads, D head_dim, F ffn, V vocab, A adapter_len.
+
+pub mod attention;
+pub mod embedding;
+pub mod gated_attention;
+pub mod kv_cache;
+pub mod matmul;
+pub mod residual_add;
+pub mod rms_norm;
+pub mod rope;
+pub mod sample;
+pub mod swiglu;

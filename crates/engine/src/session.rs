@@ -1,0 +1,533 @@
+//! One conversation: its KV cache, its adapter, and tokens out.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+
+use crate::adapter::Adapter;
+use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step};
+use crate::layers::block::{Activations, Context, GateUp, qkv_width};
+use crate::llama::Model;
+use crate::ops::gated_attention::PromptCache;
+use crate::ops::kv_cache::{LayerCache, PAGE, plane_bytes};
+use crate::ops::matmul::{self, Epilogue};
+use crate::ops::sample::{self, HISTORY};
+use crate::ops::{embedding, rms_norm};
+use crate::sampler::Sampling;
+use crate::Error;
+
+/// Tokens submitted ahead of the one the caller has seen: the GPU never waits for a read-back.
+const AHEAD: usize = 2;
+/// Rows of logits computed at once when all are wanted.
+const LOGIT_ROWS: u32 = 16;
+
+/// How a session is made.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    /// Positions the conversation may have; `None`: what the model was trained for, at most 4096.
+    pub context: Option<u32>,
+    /// Tokens of a prompt computed in one submit; `None`: 64 on a CPU adapter, 512 on a GPU.
+    pub prefill_chunk: Option<u32>,
+}
+
+/// Which rows of logits to return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// The last token's `[V]`.
+    Last,
+    /// Every token's `[T, V]`.
+    All,
+}
+
+/// A conversation with a model.
+pub struct Session {
+    model: Model,
+    context: u32,
+    chunk: u32,
+    /// Ids whose keys and values are in the cache.
+    ids: Vec<u32>,
+    capacity: u32,
+    cache: Vec<LayerCache>,
+    rope_table: Buffer,
+    activations: Activations,
+    step: Buffer,
+    input_ids: Buffer,
+    next_id: Buffer,
+    history: Buffer,
+    head_input: Buffer,
+    logits: Buffer,
+    adapter: Option<ActiveAdapter>,
+    plans: HashMap<PlanKey, Plan>,
+    sampling_plan: Option<(Sampling, Plan)>,
+    read_back: VecDeque<wgpu::Buffer>,
+}
+
+struct ActiveAdapter {
+    adapter: Adapter,
+    strength: f32,
+    /// Per adapted layer; the gates are this session's own, so that two sessions can differ in strength.
+    prompts: Vec<PromptCache>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum PlanKey {
+    /// All blocks for this many tokens, read from `input_ids` (or from `next_id`).
+    Blocks { n_tokens: u32, from_next_id: bool },
+    /// Final norm and output head for rows `first..first + n`.
+    Head { first: u32, n: u32 },
+}
+
+impl Session {
+    /// An empty conversation.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn new(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
+        let (gpu, config) = (model.gpu(), model.config());
+        let context = options.context.unwrap_or(4096).min(config.n_context).max(1);
+        let default_chunk = if gpu.tier().cpu { 64 } else { 512 };
+        let chunk = options.prefill_chunk.unwrap_or(default_chunk).clamp(1, context);
+        let rows = |what: &str, width: u32| gpu.buffer(what, u64::from(chunk) * u64::from(width) * 4);
+        let heads = config.heads();
+        let apart = model.0.blocks.iter().any(|block| matches!(block.gate_up, GateUp::Apart { .. }));
+        let activations = Activations {
+            x: rows("residual stream", config.n_channels)?,
+            normed: rows("normed activations", config.n_channels)?,
+            qkv: rows("queries, keys, values", qkv_width(heads))?,
+            q: rows("queries", heads.n_heads * heads.head_dim)?,
+            attended: rows("attention output", heads.n_heads * heads.head_dim)?,
+            hidden: rows("MLP activations", config.n_ffn)?,
+            gate_and_up: match apart {
+                true => Some((rows("MLP gate", config.n_ffn)?, rows("MLP up", config.n_ffn)?)),
+                false => None,
+            },
+        };
+        let mut session = Self {
+            context,
+            chunk,
+            ids: Vec::new(),
+            capacity: 0,
+            cache: Vec::new(),
+            rope_table: gpu.buffer("rope table", 16)?,
+            activations,
+            step: gpu.buffer("step", size_of::<Step>() as u64)?,
+            input_ids: rows("token ids", 1)?,
+            next_id: gpu.buffer("next id", 4)?,
+            history: gpu.buffer("recent ids", u64::from(HISTORY) * 4)?,
+            head_input: gpu.buffer("last activations", u64::from(LOGIT_ROWS * config.n_channels) * 4)?,
+            logits: gpu.buffer("logits", u64::from(config.n_vocab) * 4)?,
+            adapter: None,
+            plans: HashMap::new(),
+            sampling_plan: None,
+            read_back: (0..=AHEAD).map(|_| gpu.staging(4)).collect(),
+            model: model.clone(),
+        };
+        session.reserve(1)?;
+        Ok(session)
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Most positions this conversation may have.
+    pub fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// Ids whose keys and values are cached.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    fn gpu(&self) -> &Gpu {
+        self.model.gpu()
+    }
+
+    /// Forgets everything after the first `len` ids; their memory is kept for reuse.
+    pub fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+    }
+
+    /// Keeps the longest cached beginning of `ids`, but not all of it (the last id has to be computed again for its
+    /// logits), and returns its length.
+    pub fn reuse_prefix(&mut self, ids: &[u32]) -> usize {
+        let common = self.ids.iter().zip(ids).take_while(|(cached, wanted)| cached == wanted).count();
+        let kept = common.min(ids.len().saturating_sub(1));
+        self.truncate(kept);
+        kept
+    }
+
+    /// Switches the adapter and its strength (1 as trained, 0 off, up to 2). Nothing is reloaded; what is cached belongs
+    /// to the old setting and is forgotten when the setting changes.
+    ///
+    /// # Errors
+    /// Too little memory for the gates.
+    pub fn set_adapter(&mut self, adapter: Option<(&Adapter, f32)>) -> Result<(), Error> {
+        // Strength 0 is no adapter at all: not one launch differs from the base model's.
+        let wanted = adapter.filter(|(_, strength)| *strength != 0.0);
+        match (&mut self.adapter, wanted) {
+            (None, None) => return Ok(()),
+            (Some(active), Some((adapter, strength))) if active.adapter.same_as(adapter) => {
+                if active.strength.to_bits() == strength.to_bits() {
+                    return Ok(());
+                }
+                active.strength = strength;
+                for (prompt, gates) in active.prompts.iter().zip(adapter.gates()) {
+                    self.model.gpu().write(&prompt.gate, 0, &scaled(gates, strength));
+                }
+            }
+            (_, None) => {
+                self.adapter = None;
+                self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
+            }
+            (_, Some((adapter, strength))) => {
+                let gpu = self.model.gpu();
+                let prompts = adapter
+                    .prompts()
+                    .iter()
+                    .zip(adapter.gates())
+                    .map(|((k, v), gates)| {
+                        let gate = gpu.buffer_with("gates", &scaled(gates, strength))?;
+                        Ok(PromptCache { k: k.clone(), v: v.clone(), gate })
+                    })
+                    .collect::<Result<_, Error>>()?;
+                self.adapter = Some(ActiveAdapter { adapter: adapter.clone(), strength, prompts });
+                self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
+            }
+        }
+        self.ids.clear();
+        Ok(())
+    }
+
+    /// The adapter in use and its strength.
+    pub fn adapter(&self) -> Option<(&Adapter, f32)> {
+        self.adapter.as_ref().map(|active| (&active.adapter, active.strength))
+    }
+
+    /// Appends `ids` and returns their logits: `[V]` of the last one, or `[T, V]`.
+    ///
+    /// # Errors
+    /// No ids, ids outside the vocabulary, a full context, too little memory, a lost GPU.
+    pub async fn logits(&mut self, ids: &[u32], rows: Rows) -> Result<Vec<f32>, Error> {
+        self.check_ids(ids)?;
+        let n_vocab = self.model.config().n_vocab as usize;
+        let mut out = Vec::new();
+        let mut left = ids.len();
+        for chunk in ids.chunks(self.chunk as usize) {
+            self.submit_blocks(chunk)?;
+            let n = chunk.len() as u32;
+            left -= chunk.len();
+            let (mut first, step) = match rows {
+                Rows::All => (0, LOGIT_ROWS),
+                Rows::Last if left == 0 => (n - 1, 1),
+                Rows::Last => (n, 1),
+            };
+            while first < n {
+                let count = step.min(n - first);
+                let mut encoder = self.gpu().encoder();
+                self.head_plan(first, count)?;
+                self.plans[&PlanKey::Head { first, n: count }].encode(self.gpu(), &mut encoder);
+                self.gpu().submit(encoder);
+                out.extend(self.gpu().read::<f32>(&self.logits, 0, count as usize * n_vocab).await?);
+                first += count;
+            }
+            self.ids.extend_from_slice(chunk);
+        }
+        Ok(out)
+    }
+
+    /// Starts an answer to `prompt`, all ids of the conversation so far: what is cached of it is reused, the rest is
+    /// computed in chunks, `progress` is told tokens done and in all after each and may stop.
+    ///
+    /// # Errors
+    /// As [`Session::logits`], settings out of range, or [`Error::Cancelled`].
+    pub async fn generate(
+        &mut self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Generation<'_>, Error> {
+        sampling.check()?;
+        let reused = self.reuse_prefix(prompt);
+        self.check_ids(&prompt[reused..])?;
+        self.write_history(prompt);
+        let mut done = reused;
+        let mut last = 1;
+        for chunk in prompt[reused..].chunks(self.chunk as usize) {
+            if progress(done, prompt.len()).is_break() {
+                return Err(Error::Cancelled);
+            }
+            self.submit_blocks(chunk)?;
+            self.ids.extend_from_slice(chunk);
+            last = chunk.len() as u32;
+            done += chunk.len();
+            if done < prompt.len() {
+                self.gpu().wait()?; // otherwise a stop would have to wait for every chunk submitted ahead
+            }
+        }
+        if progress(done, prompt.len()).is_break() {
+            return Err(Error::Cancelled);
+        }
+        let mut generation = Generation {
+            on_cpu: sampling.needs_cpu(self.model.config().n_vocab),
+            session: self,
+            sampling: sampling.clone(),
+            in_flight: VecDeque::new(),
+            submitted: prompt.len() as u32,
+            unread: None,
+        };
+        generation.sample_row(last - 1)?;
+        Ok(generation)
+    }
+
+    fn check_ids(&self, ids: &[u32]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let n_vocab = self.model.config().n_vocab;
+        if let Some(id) = ids.iter().find(|id| **id >= n_vocab) {
+            return Err(Error::TokenOutOfRange { id: *id, n_vocab });
+        }
+        let wanted = (self.ids.len() + ids.len()) as u64;
+        if wanted > u64::from(self.context) {
+            return Err(Error::ContextFull { wanted: wanted.min(u64::from(u32::MAX)) as u32, limit: self.context });
+        }
+        Ok(())
+    }
+
+    /// Makes room for `len` positions. Growing copies what is there: the layout keeps positions outermost.
+    fn reserve(&mut self, len: u32) -> Result<(), Error> {
+        if len <= self.capacity {
+            return Ok(());
+        }
+        let limit = self.context.next_multiple_of(8);
+        let capacity = len.max(self.capacity.saturating_mul(2)).next_multiple_of(PAGE).min(limit).max(len.next_multiple_of(8));
+        let (gpu, config) = (self.model.gpu().clone(), self.model.config());
+        let size = plane_bytes(config.heads(), capacity);
+        let mut encoder = gpu.encoder();
+        let mut cache = Vec::with_capacity(config.n_layers as usize);
+        for layer in 0..config.n_layers as usize {
+            let fresh = LayerCache { k: gpu.buffer("KV cache", size)?, v: gpu.buffer("KV cache", size)? };
+            if let Some(old) = self.cache.get(layer) {
+                encoder.copy_buffer_to_buffer(old.k.raw(), 0, fresh.k.raw(), 0, old.k.size());
+                encoder.copy_buffer_to_buffer(old.v.raw(), 0, fresh.v.raw(), 0, old.v.size());
+            }
+            cache.push(fresh);
+        }
+        gpu.submit(encoder);
+        self.rope_table = gpu.buffer_with("rope table", &config.rope.table(0..capacity))?;
+        self.cache = cache;
+        self.capacity = capacity;
+        self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
+        Ok(())
+    }
+
+    /// Submits all blocks for `ids` at the end of the cache.
+    fn submit_blocks(&mut self, ids: &[u32]) -> Result<(), Error> {
+        let (past, n_tokens) = (self.ids.len() as u32, ids.len() as u32);
+        self.reserve(past + n_tokens)?;
+        let key = PlanKey::Blocks { n_tokens, from_next_id: false };
+        self.blocks_plan(key)?;
+        self.gpu().write(&self.input_ids, 0, ids);
+        self.write_step(Step { past, n_tokens, ..Step::default() });
+        let mut encoder = self.gpu().encoder();
+        self.plans[&key].encode(self.gpu(), &mut encoder);
+        self.gpu().submit(encoder);
+        Ok(())
+    }
+
+    fn write_step(&self, step: Step) {
+        self.gpu().write(&self.step, 0, &[step]);
+    }
+
+    fn write_history(&self, ids: &[u32]) {
+        let mut ring = vec![0u32; HISTORY as usize];
+        for (index, id) in ids.iter().enumerate().skip(ids.len().saturating_sub(HISTORY as usize)) {
+            ring[index % HISTORY as usize] = *id;
+        }
+        self.gpu().write(&self.history, 0, &ring);
+    }
+
+    fn blocks_plan(&mut self, key: PlanKey) -> Result<(), Error> {
+        let PlanKey::Blocks { n_tokens, from_next_id } = key else { return Ok(()) };
+        if self.plans.contains_key(&key) {
+            return Ok(());
+        }
+        // Plans of prompts' odd last chunks are not worth keeping for ever.
+        if self.plans.len() > 32 {
+            self.plans.clear();
+        }
+        let model = self.model.clone();
+        let mut plan = PlanBuilder::new(model.gpu());
+        let ids = if from_next_id { &self.next_id } else { &self.input_ids };
+        embedding::launch(&mut plan, &model.0.embedding, ids, &self.activations.x, n_tokens)?;
+        let context = Context {
+            config: model.config(),
+            activations: &self.activations,
+            step: &self.step,
+            rope_table: &self.rope_table,
+            n_tokens,
+        };
+        for (layer, (block, cache)) in model.0.blocks.iter().zip(&self.cache).enumerate() {
+            let prompt = self.adapter.as_ref().and_then(|active| {
+                let index = layer.checked_sub(active.adapter.first_layer() as usize)?;
+                Some((active.prompts.get(index)?, active.adapter.adapter_len()))
+            });
+            block.launch(&mut plan, context, cache, prompt)?;
+        }
+        self.plans.insert(key, plan.build()?);
+        Ok(())
+    }
+
+    fn head_plan(&mut self, first: u32, n: u32) -> Result<(), Error> {
+        let key = PlanKey::Head { first, n };
+        let model = self.model.clone();
+        let config = model.config();
+        let bytes = u64::from(n) * u64::from(config.n_vocab) * 4;
+        if self.logits.size() < bytes {
+            self.logits = model.gpu().buffer("logits", bytes)?;
+            self.plans.retain(|key, _| matches!(key, PlanKey::Blocks { .. }));
+            self.sampling_plan = None;
+        }
+        if self.plans.contains_key(&key) {
+            return Ok(());
+        }
+        let mut plan = PlanBuilder::new(model.gpu());
+        let norm =
+            rms_norm::Shape { n_tokens: n, n_channels: config.n_channels, first_token: first, eps: config.eps };
+        rms_norm::launch(&mut plan, &self.activations.x, &model.0.output_norm, &self.head_input, norm)?;
+        let shape = matmul::Shape { n_tokens: n, y_stride: config.n_vocab, y_offset: 0 };
+        matmul::launch(&mut plan, model.0.head(), &self.head_input, &self.logits, shape, Epilogue::Store)?;
+        self.plans.insert(key, plan.build()?);
+        Ok(())
+    }
+
+    fn make_sampling_plan(&mut self, sampling: &Sampling) -> Result<(), Error> {
+        if self.sampling_plan.as_ref().is_some_and(|(made, _)| made == sampling) {
+            return Ok(());
+        }
+        let model = self.model.clone();
+        let mut plan = PlanBuilder::new(model.gpu());
+        let buffers =
+            sample::Buffers { logits: &self.logits, next_id: &self.next_id, history: &self.history };
+        sample::launch(&mut plan, &self.step, buffers, model.config().n_vocab, sampling)?;
+        self.sampling_plan = Some((sampling.clone(), plan.build()?));
+        Ok(())
+    }
+}
+
+fn scaled(gates: &[f32], strength: f32) -> Vec<f32> {
+    gates.iter().map(|gate| gate * strength).collect()
+}
+
+/// An answer in the making. Dropping it keeps what was returned in the cache and forgets what was computed ahead.
+pub struct Generation<'s> {
+    session: &'s mut Session,
+    sampling: Sampling,
+    on_cpu: bool,
+    /// Read-backs not yet waited for, oldest first.
+    in_flight: VecDeque<(wgpu::Buffer, wgpu::SubmissionIndex)>,
+    /// Positions submitted, the prompt included.
+    submitted: u32,
+    /// The id the caller got last: it enters the cache with the step after it.
+    unread: Option<u32>,
+}
+
+impl Generation<'_> {
+    /// The next id, or `None` when the context is full.
+    ///
+    /// # Errors
+    /// A lost GPU or too little memory for the growing cache.
+    pub async fn next(&mut self) -> Result<Option<u32>, Error> {
+        if let Some(id) = self.unread.take() {
+            self.session.ids.push(id);
+        }
+        if self.on_cpu {
+            return self.next_on_cpu().await;
+        }
+        while self.in_flight.len() < AHEAD && self.submitted < self.session.context {
+            self.step()?;
+        }
+        let Some((staging, submission)) = self.in_flight.pop_front() else { return Ok(None) };
+        let bytes = self.session.gpu().map(&staging, 4, submission).await?;
+        self.session.read_back.push_back(staging);
+        let id = bytemuck::pod_read_unaligned(&bytes);
+        self.unread = Some(id);
+        Ok(Some(id))
+    }
+
+    /// Everything cached so far: the prompt and the ids returned by [`Generation::next`], except the last.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// Submits the blocks of the id that was sampled last, then samples the next one.
+    fn step(&mut self) -> Result<(), Error> {
+        let past = self.submitted;
+        self.session.reserve(past + 1)?;
+        let key = PlanKey::Blocks { n_tokens: 1, from_next_id: true };
+        self.session.blocks_plan(key)?;
+        self.submitted += 1;
+        self.submit(Some(key), 0, past)
+    }
+
+    /// Samples from row `row` of the activations that were submitted last.
+    fn sample_row(&mut self, row: u32) -> Result<(), Error> {
+        self.submit(None, row, self.submitted - 1)
+    }
+
+    fn submit(&mut self, blocks: Option<PlanKey>, row: u32, past: u32) -> Result<(), Error> {
+        let session = &mut *self.session;
+        session.head_plan(row, 1)?;
+        let head = PlanKey::Head { first: row, n: 1 };
+        let draw = self.sampling.draw(past);
+        session.write_step(Step { past, n_tokens: 1, draw, history: past + 1 });
+        let gpu = session.model.gpu().clone();
+        let mut encoder = gpu.encoder();
+        if let Some(key) = blocks {
+            session.plans[&key].encode(&gpu, &mut encoder);
+        }
+        session.plans[&head].encode(&gpu, &mut encoder);
+        if self.on_cpu {
+            gpu.submit(encoder);
+            return Ok(());
+        }
+        session.make_sampling_plan(&self.sampling)?;
+        if let Some((_, plan)) = &session.sampling_plan {
+            plan.encode(&gpu, &mut encoder);
+        }
+        let staging = session.read_back.pop_front().unwrap_or_else(|| gpu.staging(4));
+        encoder.copy_buffer_to_buffer(session.next_id.raw(), 0, &staging, 0, 4);
+        let submission = gpu.submit(encoder);
+        self.in_flight.push_back((staging, submission));
+        Ok(())
+    }
+
+    /// Settings that keep more candidates than the GPU sorts: the logits come back and are sampled here.
+    async fn next_on_cpu(&mut self) -> Result<Option<u32>, Error> {
+        if self.session.ids.len() as u32 > self.submitted {
+            if self.submitted >= self.session.context {
+                return Ok(None);
+            }
+            // The caller has taken an id: it is the next step's input.
+            let id = self.session.ids[self.session.ids.len() - 1];
+            self.session.gpu().write(&self.session.next_id, 0, &[id]);
+            self.step()?;
+        }
+        let n_vocab = self.session.model.config().n_vocab as usize;
+        let mut logits = self.session.gpu().read::<f32>(&self.session.logits, 0, n_vocab).await?;
+        self.sampling.penalize(&mut logits, &self.session.ids);
+        let id = self.sampling.choose(&logits, self.sampling.draw(self.submitted - 1));
+        self.unread = Some(id);
+        Ok(Some(id))
+    }
+}
+
+impl Drop for Generation<'_> {
+    fn drop(&mut self) {
+        // An id whose step was never submitted is not in the cache.
+        self.session.ids.truncate(self.submitted as usize);
+        self.session.read_back.extend(self.in_flight.drain(..).map(|(staging, _)| staging));
+    }
+}

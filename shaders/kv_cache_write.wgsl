@@ -1,0 +1,44 @@
+// kv_cache_write: splits the fused q,k,v product of a step; q and k are turned by rope, k and v go into the cache.
+// Source:     rope as in rope.wgsl; the cache layout is described in shaders/README.md ("KV cache").
+// Shapes:     qkv [T, (H + 2K) D]; q [T, H, D]; k_cache [positions/8, K, D/4, 8] of vec4; v_cache [positions, K, D].
+// Dispatch:   one thread a vec4 of qkv.   Twin: crates/reference/src/kv_cache.rs   Budget: NMSE <= 1e-7.
+#import step
+#import rotate
+struct Params {
+    n_tokens: u32,
+    n_heads: u32,    // H
+    n_kv_heads: u32, // K
+    head_vec4: u32,  // D / 4
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>; // [positions, D/4]
+@group(0) @binding(3) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> q: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> k_cache: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> v_cache: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+    let at = (group.y * groups.x + group.x) * 64u + index;
+    let d = params.head_vec4;
+    let i = at % d;
+    let head = (at / d) % (params.n_heads + 2u * params.n_kv_heads);
+    let t = at / (d * (params.n_heads + 2u * params.n_kv_heads));
+    if t >= params.n_tokens { return; }
+    let position = step.past + t;
+    let value = qkv[at];
+    if head >= params.n_heads + params.n_kv_heads {
+        let kv_head = head - params.n_heads - params.n_kv_heads;
+        v_cache[(position * params.n_kv_heads + kv_head) * d + i] = value;
+        return;
+    }
+    let turned = rotate(value, table[position * d + i]);
+    if head < params.n_heads {
+        q[(t * params.n_heads + head) * d + i] = turned;
+    } else {
+        let kv_head = head - params.n_heads;
+        k_cache[(((position >> 3u) * params.n_kv_heads + kv_head) * d + i) * 8u + (position & 7u)] = turned;
+    }
+}

@@ -1,0 +1,95 @@
+// matmul: y[t,n] (+)= sum_c w[n,c] * x[t,c] for many tokens, tiled in registers; w quantized (shared/<FORMAT>.wgsl).
+// Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
+// Shapes:     w [N,C] in tiles of 8 rows; x [T,C]; y [T,Y] with Y = y_stride. C = 32 * n_blocks.
+// Dispatch:   a thread owns lane `row & 7` of ROWS tiles for TOKENS tokens; no barriers, so that CPU-like adapters, which
+//             run a workgroup lane by lane, lose nothing. matmul_tiled.wgsl is the twin for wide GPUs.
+// Variants:   X = broadcast (subgroups of at least 8) | storage.  EPILOGUE = store | add | swiglu (tiles alternate gate, up).
+// Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
+struct Params {
+    n_rows: u32,     // N of this part
+    n_tiles: u32,    // ceil(N / 8)
+    n_blocks: u32,   // C / 32
+    y_offset: u32,   // column of y where the part's first row goes
+    y_stride: u32,   // columns of y
+    n_tokens: u32,   // T
+    n_token_tiles: u32, // ceil(T / TOKENS)
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#import ${FORMAT}
+#import silu
+
+fn write(token: u32, row: u32, value: f32) {
+    if token >= params.n_tokens || row >= params.n_rows { return; }
+    let at = token * params.y_stride + params.y_offset + row;
+#if EPILOGUE == add
+    y[at] += value;
+#else
+    y[at] = value;
+#end
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+    let lane = index & 7u;
+    let linear = group.y * groups.x + group.x;
+    let first_token = (linear % params.n_token_tiles) * ${TOKENS}u;
+    let first_tile = ((linear / params.n_token_tiles) * 8u + (index >> 3u)) * ${ROWS}u;
+    let last_tile = params.n_tiles - 1u;
+    let last_token = params.n_tokens - 1u;
+    let stride = params.n_blocks * 8u;
+#for r in 0..ROWS
+    let tile${r} = min(first_tile + ${r}u, last_tile); // past the end: read something valid, write nothing
+#end
+#for t in 0..TOKENS
+    let x_row${t} = min(first_token + ${t}u, last_token) * stride;
+#for r in 0..ROWS
+    var sum${r}_${t} = 0.0;
+#end
+#end
+    for (var b = 0u; b < params.n_blocks; b++) {
+#for r in 0..ROWS
+        let w${r} = dequantize_block(tile${r}, b, lane);
+#end
+#if X == broadcast
+#for t in 0..TOKENS
+        let x_lane${t} = x[x_row${t} + b * 8u + lane];
+#end
+#end
+#for i in 0..8
+#for t in 0..TOKENS
+        {
+#if X == broadcast
+            let v = subgroupBroadcast(x_lane${t}, ${i}u);
+#else
+            let v = x[x_row${t} + b * 8u + ${i}u];
+#end
+#for r in 0..ROWS
+            sum${r}_${t} = fma(w${r}[${i}].x, v.x, sum${r}_${t});
+            sum${r}_${t} = fma(w${r}[${i}].y, v.y, sum${r}_${t});
+            sum${r}_${t} = fma(w${r}[${i}].z, v.z, sum${r}_${t});
+            sum${r}_${t} = fma(w${r}[${i}].w, v.w, sum${r}_${t});
+#end
+        }
+#end
+#end
+    }
+#for t in 0..TOKENS
+#if EPILOGUE == swiglu
+#for r in 0..PAIRS
+    if first_tile + ${2*r+1}u <= last_tile {
+        write(first_token + ${t}u, (first_tile / 2u + ${r}u) * 8u + lane, silu(sum${2*r}_${t}) * sum${2*r+1}_${t});
+    }
+#end
+#else
+#for r in 0..ROWS
+    if first_tile + ${r}u <= last_tile { write(first_token + ${t}u, (first_tile + ${r}u) * 8u + lane, sum${r}_${t}); }
+#end
+#end
+#end
+}

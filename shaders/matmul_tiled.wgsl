@@ -1,0 +1,93 @@
+// matmul_tiled: y[t,n] (+)= sum_c w[n,c] * x[t,c], tiled in workgroup memory: 64 rows x 64 tokens x 32 channels a step.
+// Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
+// Shapes:     as matmul.wgsl.
+// Dispatch:   a workgroup of 64 threads owns 8 tiles of rows and 64 tokens; every thread dequantizes one block of a step
+//             into workgroup memory (16 KiB in all, the WebGPU minimum) and owns 8 x 8 results.
+// Variants:   EPILOGUE = store | add | swiglu (tiles alternate gate, up).
+// Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
+struct Params {
+    n_rows: u32,
+    n_tiles: u32,
+    n_blocks: u32,
+    y_offset: u32,
+    y_stride: u32,
+    n_tokens: u32,
+    n_token_tiles: u32, // ceil(T / 64)
+    unused: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#import ${FORMAT}
+#import silu
+var<workgroup> w_slab: array<vec4<f32>, 512>; // [8 vec4 of channels, 64 rows]
+var<workgroup> x_slab: array<vec4<f32>, 512>; // [8 vec4 of channels, 64 tokens]
+
+fn write(token: u32, row: u32, value: f32) {
+    if token >= params.n_tokens || row >= params.n_rows { return; }
+    let at = token * params.y_stride + params.y_offset + row;
+#if EPILOGUE == add
+    y[at] += value;
+#else
+    y[at] = value;
+#end
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+    let linear = group.y * groups.x + group.x;
+    let first_token = (linear % params.n_token_tiles) * 64u;
+    let first_tile = (linear / params.n_token_tiles) * 8u;
+    let load_tile = min(first_tile + (index >> 3u), params.n_tiles - 1u);
+    let load_token = min(first_token + index, params.n_tokens - 1u);
+    let lane = index & 7u;   // this thread's lane in each of the 8 tiles
+    let column = index >> 3u; // and its tokens: column + 8 t
+#for r in 0..8
+#for t in 0..8
+    var sum${r}_${t} = 0.0;
+#end
+#end
+    for (var b = 0u; b < params.n_blocks; b++) {
+        let w = dequantize_block(load_tile, b, lane);
+        let x_at = (load_token * params.n_blocks + b) * 8u;
+#for i in 0..8
+        w_slab[${64*i}u + index] = w[${i}];
+        x_slab[${64*i}u + index] = x[x_at + ${i}u];
+#end
+        workgroupBarrier();
+        for (var i = 0u; i < 512u; i += 64u) {
+#for r in 0..8
+            let w${r} = w_slab[i + ${8*r}u + lane];
+#end
+#for t in 0..8
+            {
+                let v = x_slab[i + ${8*t}u + column];
+#for r in 0..8
+                sum${r}_${t} += dot(w${r}, v);
+#end
+            }
+#end
+        }
+        workgroupBarrier();
+    }
+    let last_tile = params.n_tiles - 1u;
+#for t in 0..8
+#if EPILOGUE == swiglu
+#for r in 0..4
+    if first_tile + ${2*r+1}u <= last_tile {
+        write(first_token + ${8*t}u + column, (first_tile / 2u + ${r}u) * 8u + lane,
+              silu(sum${2*r}_${t}) * sum${2*r+1}_${t});
+    }
+#end
+#else
+#for r in 0..8
+    if first_tile + ${r}u <= last_tile {
+        write(first_token + ${8*t}u + column, (first_tile + ${r}u) * 8u + lane, sum${r}_${t});
+    }
+#end
+#end
+#end
+}

@@ -1,0 +1,92 @@
+// matvec: y[n] (+)= sum_c w[n,c] * x[c] for one token, w quantized (shared/<FORMAT>.wgsl).
+// Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
+// Shapes:     w [N,C] in tiles of 8 rows; x [C]; y [N] or, with swiglu, [N/2]. C = 32 * n_blocks.
+// Dispatch:   a thread owns lane `row & 7` of ROWS neighbouring tiles; SLICES threads share a row and add up at the end.
+// Variants:   X = broadcast (subgroups of at least 8: a block of x is one load a lane) | uniform (x is a uniform buffer,
+//             X_VEC4 long) | storage.  EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
+// Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
+struct Params {
+    n_rows: u32,     // N of this part
+    n_tiles: u32,    // ceil(N / 8)
+    n_blocks: u32,   // C / 32
+    y_offset: u32,   // where the part's first row goes
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
+#if X == uniform
+@group(0) @binding(3) var<uniform> x: array<vec4<f32>, ${X_VEC4}>; // [C/4]
+#else
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [C/4]
+#end
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+#import ${FORMAT}
+#import silu
+#if SLICES == 1
+#else
+var<workgroup> partial: array<f32, ${WG*ROWS}>;
+#end
+
+fn write_row(row: u32, value: f32) {
+    if row >= params.n_rows { return; }
+#if EPILOGUE == add
+    y[params.y_offset + row] += value;
+#else
+    y[params.y_offset + row] = value;
+#end
+}
+
+@compute @workgroup_size(${WG})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+    let lane = index & 7u;
+    let slice = (index >> 3u) % ${SLICES}u;
+    let first_tile = ((group.y * groups.x + group.x) * ${TILES}u + (index >> 3u) / ${SLICES}u) * ${ROWS}u;
+    let last_tile = params.n_tiles - 1u;
+#for r in 0..ROWS
+    let tile${r} = min(first_tile + ${r}u, last_tile); // past the end: read something valid, write nothing
+    var sum${r} = 0.0;
+#end
+    for (var b = slice; b < params.n_blocks; b += ${SLICES}u) {
+#if X == broadcast
+        let x_lane = x[b * 8u + lane];
+#for i in 0..8
+        let x${i} = subgroupBroadcast(x_lane, ${i}u);
+#end
+#else
+#for i in 0..8
+        let x${i} = x[b * 8u + ${i}u];
+#end
+#end
+        let x_four = ((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7));
+        let x_sum = (x_four.x + x_four.y) + (x_four.z + x_four.w);
+#for r in 0..ROWS
+        sum${r} += dot_block(tile${r}, b, lane, x0, x1, x2, x3, x4, x5, x6, x7, x_sum);
+#end
+    }
+#if SLICES == 1
+#else
+    // A fixed order of additions: the same input gives the same bits.
+#for r in 0..ROWS
+    partial[index * ${ROWS}u + ${r}u] = sum${r};
+#end
+    workgroupBarrier();
+    if slice != 0u { return; }
+    for (var s = 1u; s < ${SLICES}u; s++) {
+#for r in 0..ROWS
+        sum${r} += partial[(index + s * 8u) * ${ROWS}u + ${r}u];
+#end
+    }
+#end
+#if EPILOGUE == swiglu
+#for r in 0..PAIRS
+    if first_tile + ${2*r+1}u <= last_tile {
+        write_row((first_tile / 2u + ${r}u) * 8u + lane, silu(sum${2*r}) * sum${2*r+1});
+    }
+#end
+#else
+#for r in 0..ROWS
+    if first_tile + ${r}u <= last_tile { write_row((first_tile + ${r}u) * 8u + lane, sum${r}); }
+#end
+#end
+}

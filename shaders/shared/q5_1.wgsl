@@ -1,0 +1,25 @@
+// Q5_1: 32 weights of 5 bits, f16 scale d and f16 minimum m; w = d * q + m.
+// Units of 16 bytes in weight_q and words in weight_s: 1 and 2 (d | m << 16, the fifth bits) a block of 32.
+#import bits
+#import dot_values
+fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
+    let block = tile * params.n_blocks + b;
+    let w = weight_q[block * 8u + lane];
+    let scale = unpack2x16float(weight_s[block * 16u + lane]);
+    let high = weight_s[block * 16u + 8u + lane]; // bit i is bit 4 of weight i
+    return array<vec4<f32>, 8>(
+        fma(vec4<f32>(byte_fields(w.x, 0u, 15u) | four_bits(high, 0u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.y, 0u, 15u) | four_bits(high, 4u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.z, 0u, 15u) | four_bits(high, 8u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.w, 0u, 15u) | four_bits(high, 12u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.x, 4u, 15u) | four_bits(high, 16u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.y, 4u, 15u) | four_bits(high, 20u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.z, 4u, 15u) | four_bits(high, 24u, 16u)), vec4(scale.x), vec4(scale.y)),
+        fma(vec4<f32>(byte_fields(w.w, 4u, 15u) | four_bits(high, 28u, 16u)), vec4(scale.x), vec4(scale.y)),
+    );
+}
+// Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).
+fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>,
+             x4: vec4<f32>, x5: vec4<f32>, x6: vec4<f32>, x7: vec4<f32>, x_sum: f32) -> f32 {
+    return dot_values(dequantize_block(tile, b, lane), x0, x1, x2, x3, x4, x5, x6, x7);
+}
