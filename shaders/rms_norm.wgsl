@@ -13,7 +13,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // [T0+T, C/4]
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>; // [C/4]
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [T, C/4]
-const WG = 64u; // a power of two
+const WG = ${WG}u; // a power of two: 8 where a workgroup runs on one core, 256 on a GPU
 var<workgroup> partial: array<f32, WG>;
 
 @compute @workgroup_size(WG)

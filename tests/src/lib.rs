@@ -1,13 +1,132 @@
-//! What several test files share: test data, the GPU, comparing numbers.
+//! What several test files share: test data, the GPU, the models, comparing numbers.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use adapter_engine::Model;
+use adapter_engine::adapter::{AdapterFile, GateKind};
+use adapter_engine::formats::{Gguf, ReadAtFile};
+use adapter_engine::gpu::{Gpu, GpuOptions};
+use safetensors::SafeTensors;
 
 /// A file of `tests/data`.
 pub fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data").join(name)
 }
 
+/// The bytes of a file of `tests/data`.
+///
+/// # Panics
+/// When it is not there.
+pub fn read(name: &str) -> Vec<u8> {
+    std::fs::read(data(name)).unwrap_or_else(|error| panic!("tests/data/{name}: {error}"))
+}
+
+/// A JSON file of `tests/data`.
+///
+/// # Panics
+/// When it is not there or not JSON.
+pub fn json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&read(name)).unwrap_or_else(|error| panic!("tests/data/{name}: {error}"))
+}
+
+/// A list of ids in a JSON value.
+///
+/// # Panics
+/// When it is anything else.
+pub fn ids(value: &serde_json::Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).expect("a list of ids")
+}
+
+/// The real model: `$ADAPTER_SMOLLM2`, or where `cargo xtask model` puts it.
+///
+/// # Panics
+/// When it is not there: a missing model fails the run.
+pub fn smollm2_path() -> PathBuf {
+    const NAME: &str = "adapter-engine/SmolLM2-135M-Instruct.Q4_1.gguf";
+    let path = std::env::var_os("ADAPTER_SMOLLM2").map(PathBuf::from).unwrap_or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+        cache.or_else(home).unwrap_or_default().join(NAME)
+    });
+    assert!(path.is_file(), "{} is missing: `cargo xtask model` fetches it", path.display());
+    path
+}
+
+/// The GPU all tests of a process share.
+///
+/// # Panics
+/// Without an adapter: a missing GPU fails the run, it never skips.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(&GpuOptions::default()))
+}
+
+/// The same adapter with nothing but core WebGPU.
+///
+/// # Panics
+/// As [`gpu`].
+pub fn baseline_gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(&GpuOptions { baseline: true, ..GpuOptions::default() }))
+}
+
+/// A GPU opened with `options`.
+///
+/// # Panics
+/// As [`gpu`].
+pub fn open(options: &GpuOptions) -> Gpu {
+    pollster::block_on(Gpu::open(options)).unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()))
+}
+
+/// One test at a time on the two cores of a CI machine: software GPUs use all of them for each.
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Loads a GGUF file.
+///
+/// # Panics
+/// When it cannot be loaded.
+pub fn load(gpu: &Gpu, path: &Path) -> Model {
+    let file = ReadAtFile::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let gguf = Gguf::read(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Model::load(gpu, &gguf, &file, &mut |_, _| ControlFlow::Continue(()))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file of `tests/data/tiny-llama`, loaded.
+pub fn load_tiny(gpu: &Gpu, format: &str) -> Model {
+    load(gpu, &data(&format!("tiny-llama/tiny-{format}.gguf")))
+}
+
+/// An adapter of `tests/data/tiny-llama`.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn tiny_adapter(kind: GateKind) -> AdapterFile {
+    let bytes = read(&format!("tiny-llama/adapter-{}.safetensors", kind.name()));
+    AdapterFile::from_safetensors(&bytes, Some(kind)).expect("a good adapter")
+}
+
+/// The values of a tensor in a safetensors file of `tests/data`.
+///
+/// # Panics
+/// When it is not there or not f32.
+pub fn tensor(file: &str, name: &str) -> Vec<f32> {
+    let bytes = read(file);
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
+    bytemuck::pod_collect_to_vec(view.data())
+}
+
 /// Normalized mean squared error of `found` against `wanted`: `sum((found - wanted)^2) / sum(wanted^2)`.
+///
+/// # Panics
+/// When the lengths differ.
 pub fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
     assert_eq!(found.len(), wanted.len(), "lengths differ");
     let (mut error, mut power) = (0.0, 0.0);
@@ -16,4 +135,22 @@ pub fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
         power += f64::from(*wanted).powi(2);
     }
     if power == 0.0 { error } else { error / power }
+}
+
+/// Whether two lists are equal bit for bit.
+pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Uniform numbers in `low..high`, the same for the same seed.
+pub fn uniform(seed: u64, n: usize, low: f32, high: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
+    (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            low + (high - low) * ((state >> 40) as f32 / (1u64 << 24) as f32)
+        })
+        .collect()
 }

@@ -24,6 +24,7 @@ macro_rules! kernels {
 pub const KERNELS: &[Kernel] = kernels![
     "argmax",
     "attention",
+    "attention_lanes",
     "embedding",
     "gated_attention",
     "kv_cache_write",

@@ -1,7 +1,7 @@
 //! Causal attention over the cache, grouped queries, online softmax. Kernel: `shaders/attention.wgsl`.
 
 use super::kv_cache::LayerCache;
-use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants};
+use crate::gpu::{Arg, Buffer, Gpu, GpuError, PlanBuilder, constants};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -30,6 +30,23 @@ impl Heads {
     }
 }
 
+/// Which kernel computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// Through workgroup memory: every GPU.
+    Workgroup,
+    /// In the lanes of a subgroup, no barrier: CPU adapters, heads of a multiple of 32.
+    Lanes,
+}
+
+impl Variant {
+    /// The variant that runs on `gpu`.
+    pub fn choose(gpu: &Gpu, heads: Heads) -> Self {
+        let tier = gpu.tier();
+        if tier.cpu && tier.broadcast && heads.head_dim.is_multiple_of(32) { Self::Lanes } else { Self::Workgroup }
+    }
+}
+
 /// `o[t,h,:] = softmax(q[t,h,:] k^T / sqrt(D)) v` over positions up to `step.past + t`. Shapes: `q, o [T,H,D]`.
 ///
 /// # Errors
@@ -43,19 +60,44 @@ pub fn launch(
     heads: Heads,
     n_tokens: u32,
 ) -> Result<(), GpuError> {
+    launch_variant(plan, Variant::choose(plan.gpu(), heads), step, q, cache, o, heads, n_tokens)
+}
+
+/// [`launch`] with a given variant.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_variant(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    step: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
     // A slot is a (token, query head of a group): for one token as many as the group has, for many tokens enough to
-    // reuse each key, as far as workgroup memory (16 KiB everywhere) carries.
+    // reuse each key.
     let per_group = n_heads / n_kv_heads;
-    let most = if head_dim > 128 { 4 } else { 8 };
-    let slots = (n_tokens * per_group).clamp(1, most);
+    let n_slots = n_tokens * per_group;
+    let (kernel, slots, (name, value)) = match variant {
+        // Registers carry 4 slots of a head of 64.
+        Variant::Lanes => ("attention_lanes", n_slots.min(if head_dim > 128 { 2 } else { 4 }), ("REGS", head_dim / 32)),
+        // Workgroup memory (16 KiB everywhere) carries 8 slots of a head of 128.
+        Variant::Workgroup => {
+            ("attention", n_slots.min(if head_dim > 128 { 4 } else { 8 }), ("HEAD_VEC4", head_dim / 4))
+        }
+    };
     plan.launch(
-        "attention",
+        kernel,
         &constants([
             ("SLOTS", slots.to_string()),
             ("LAST_SLOT", (slots - 1).to_string()),
-            ("HEAD_VEC4", (head_dim / 4).to_string()),
+            (name, value.to_string()),
         ]),
         &[
             Arg::Params(bytemuck::bytes_of(&params)),
@@ -65,6 +107,6 @@ pub fn launch(
             Arg::Whole(&cache.v),
             Arg::Whole(o),
         ],
-        [(n_tokens * per_group).div_ceil(slots), n_kv_heads, 1],
+        [n_slots.div_ceil(slots), n_kv_heads, 1],
     )
 }

@@ -33,6 +33,7 @@ pub fn plane_bytes(heads: Heads, positions: u32) -> u64 {
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch(
     plan: &mut PlanBuilder<'_>,
     step: &Buffer,

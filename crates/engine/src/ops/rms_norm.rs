@@ -37,9 +37,10 @@ pub fn launch(
 ) -> Result<(), GpuError> {
     let Shape { n_tokens, n_channels, first_token, eps } = shape;
     let params = Params { n_tokens, n_vec4: n_channels / 4, first_token, eps };
+    let wg = if plan.gpu().tier().cpu { 8 } else { 256 };
     plan.launch(
         "rms_norm",
-        &constants([]),
+        &constants([("WG", wg.to_string())]),
         &[Arg::Params(bytemuck::bytes_of(&params)), Arg::Whole(x), Arg::Whole(weight), Arg::Whole(y)],
         fold_groups(u64::from(n_tokens)),
     )

@@ -1,0 +1,95 @@
+// attention_lanes: attention.wgsl for adapters that run 8 lanes as one vector (CPUs): no barrier, no workgroup memory.
+// Source:     Vaswani et al. 2017, arXiv:1706.03762, eq. 1; online softmax as in Dao et al. 2022, arXiv:2205.14135.
+// Shapes:     as attention.wgsl; D a multiple of 32.
+// Dispatch:   one workgroup of 8 lanes a kv head and SLOTS slots; a slot is one (token, query head of the group). 8 keys a
+//             round: a lane a key for the scores, then a lane REGS vec4 of the head for the sum over values; queries and
+//             weights go round by subgroupBroadcast. Needs subgroups of at least 8.
+// Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
+#import step
+struct Params {
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_vec4: u32, // D / 4 = 8 REGS
+    scale: f32,     // 1 / sqrt(D)
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> v_cache: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let per_group = params.n_heads / params.n_kv_heads;
+    let kv_head = group.y;
+    let first_slot = group.x * ${SLOTS}u;
+    let n_slots = step.n_tokens * per_group;
+    let last_token = min(first_slot + ${LAST_SLOT}u, n_slots - 1u) / per_group;
+    let n_keys = step.past + last_token + 1u; // the last position any slot of this workgroup may look at, and one
+#for s in 0..SLOTS
+    let slot${s} = min(first_slot + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
+    let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * ${8*REGS}u;
+    let visible${s} = step.past + slot${s} / per_group;
+    var top${s} = LOWEST;
+    var weight_sum${s} = 0.0; // this lane's keys only
+#for r in 0..REGS
+    let q${s}_${r} = q[row${s} + ${8*r}u + lane] * params.scale;
+    var sum${s}_${r} = vec4(0.0);
+#end
+#end
+    for (var first_key = 0u; first_key < n_keys; first_key += 8u) {
+        let key = first_key + lane;
+        let k_at = ((first_key >> 3u) * params.n_kv_heads + kv_head) * ${64*REGS}u + lane;
+#for s in 0..SLOTS
+        var dots${s} = vec4(0.0);
+#end
+#for r in 0..REGS
+#for i in 0..8
+        {
+            let k = k_cache[k_at + ${64*r+8*i}u];
+#for s in 0..SLOTS
+            dots${s} = fma(subgroupBroadcast(q${s}_${r}, ${i}u), k, dots${s});
+#end
+        }
+#end
+#end
+#for s in 0..SLOTS
+        let score${s} = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s});
+        let now${s} = max(top${s}, subgroupMax(score${s}));
+        let shrink${s} = select(exp(max(top${s} - now${s}, -80.0)), 0.0, top${s} == LOWEST);
+        let weight${s} = select(0.0, exp(max(score${s} - now${s}, -80.0)), key <= visible${s});
+        top${s} = now${s};
+        weight_sum${s} = fma(weight_sum${s}, shrink${s}, weight${s});
+#for r in 0..REGS
+        sum${s}_${r} *= shrink${s};
+#end
+#end
+        // Positions past the last key hold whatever was there before: they weigh 0 and are not even read.
+#for j in 0..8
+        if first_key + ${j}u < n_keys {
+            let v_at = ((first_key + ${j}u) * params.n_kv_heads + kv_head) * ${8*REGS}u + lane;
+#for r in 0..REGS
+            let v${r} = v_cache[v_at + ${8*r}u];
+#end
+#for s in 0..SLOTS
+            {
+                let weight = subgroupBroadcast(weight${s}, ${j}u);
+#for r in 0..REGS
+                sum${s}_${r} = fma(v${r}, vec4(weight), sum${s}_${r});
+#end
+            }
+#end
+        }
+#end
+    }
+#for s in 0..SLOTS
+    let total${s} = subgroupAdd(weight_sum${s});
+    if first_slot + ${s}u < n_slots {
+#for r in 0..REGS
+        o[row${s} + ${8*r}u + lane] = sum${s}_${r} / total${s};
+#end
+    }
+#end
+}
