@@ -122,7 +122,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
         if kept > 0u && share < params.min_p { break; }
         mass += share;
         kept += 1u;
-        if kept >= k || mass >= params.top_p * total { break; }
+        if kept >= k || (params.top_p < 1.0 && mass >= params.top_p * total) { break; } // 1 keeps all: f32 sums reach it early
     }
     var weights = 0.0;
     for (var i = 0u; i < kept; i++) { weights += exp(max((logit_of(candidate_key[i]) - top) / params.temperature, -80.0)); }

@@ -152,7 +152,8 @@ impl Sampling {
             }
             mass += share(id);
             kept += 1;
-            if mass >= self.top_p * total {
+            // 1 keeps all: a sum in f32 reaches the total before the last of many unlikely tokens.
+            if self.top_p < 1.0 && mass >= self.top_p * total {
                 break;
             }
         }

@@ -1,0 +1,62 @@
+//! Every kernel, every variant, against its plain-Rust twin in f64 (`crates/reference`).
+//!
+//! A case prints as its parameters and can be run again by them: `OPS='rms_norm[T=5' cargo test --test ops_parity`.
+//! Outputs start filled with a sentinel, and 1,024 more sentinels follow each: a cell that was not written and a write past
+//! the end both show. The budgets are those of the kernels' headers.
+
+mod attention;
+mod bench;
+mod pointwise;
+mod products;
+mod sampling;
+
+use adapter_engine::gpu::KERNELS;
+use adapter_tests::{baseline_gpu, gpu, one_at_a_time};
+use bench::Bench;
+use std::collections::BTreeSet;
+
+/// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
+const OPS: [(&str, fn(&mut Bench<'_>)); 12] = [
+    ("embedding", products::embedding),
+    ("matvec", products::matvec),
+    ("matmul", products::matmul),
+    ("matmul_tiled", products::matmul_tiled),
+    ("rms_norm", pointwise::rms_norm),
+    ("rope", pointwise::rope),
+    ("swiglu", pointwise::swiglu),
+    ("residual_add", pointwise::residual_add),
+    ("kv_cache_write", attention::kv_cache_write),
+    ("attention", attention::attention),
+    ("gated_attention", attention::gated_attention),
+    ("sampling", sampling::sampling),
+];
+
+fn walk(gpu: &adapter_engine::gpu::Gpu, tier: &str) -> BTreeSet<&'static str> {
+    let _turn = one_at_a_time();
+    let mut bench = Bench::new(gpu, tier);
+    for (name, run) in OPS {
+        let (cases, start) = (bench.cases, std::time::Instant::now());
+        run(&mut bench);
+        println!("{tier} {name}: {} cases in {:.1} s", bench.cases - cases, start.elapsed().as_secs_f32());
+    }
+    assert!(bench.failures.is_empty(), "{} of {} cases failed:\n{}", bench.failures.len(), bench.cases, bench.failures.join("\n"));
+    bench.kernels
+}
+
+#[test]
+fn every_kernel_equals_its_twin() {
+    let ran = walk(gpu(), "this GPU");
+    let missing: Vec<_> = KERNELS
+        .iter()
+        .map(|kernel| kernel.name)
+        // Needs subgroups; the tier says whether this GPU has them.
+        .filter(|name| *name != "attention_lanes" || gpu().tier().broadcast)
+        .filter(|name| !ran.contains(name))
+        .collect();
+    assert!(std::env::var_os("OPS").is_some() || missing.is_empty(), "kernels without a row in OPS: {missing:?}");
+}
+
+#[test]
+fn every_kernel_equals_its_twin_with_core_webgpu_only() {
+    walk(baseline_gpu(), "core WebGPU");
+}

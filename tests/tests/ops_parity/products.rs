@@ -1,0 +1,204 @@
+//! Products with quantized weights, and the embedding, in every format.
+
+use super::bench::{Bench, F32, QUANTIZED};
+use adapter_engine::formats::{TensorInfo, TensorType};
+use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Shape, Variant};
+use adapter_engine::ops::embedding;
+use adapter_engine::weights::{Loader, Order};
+use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
+use adapter_tests::uniform;
+use std::ops::ControlFlow;
+
+/// Random blocks whose f16 scales are of ordinary size: other bit patterns would make values that no model has.
+pub fn random_weights(tensor_type: TensorType, n: usize, seed: u64) -> Vec<u8> {
+    let floats = || uniform(seed, n, -1.0, 1.0);
+    match tensor_type {
+        TensorType::F32 => return floats().iter().flat_map(|value| value.to_le_bytes()).collect(),
+        TensorType::F16 => return floats().iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
+        TensorType::BF16 => return floats().iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
+        _ => {}
+    }
+    let (len, bytes) = (tensor_type.block_len() as usize, tensor_type.block_bytes() as usize);
+    // Where the f16 scales of a block are.
+    let scales: &[usize] = match tensor_type {
+        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
+        TensorType::Q6_K => &[208],
+        _ => &[0],
+    };
+    let mut out: Vec<u8> = uniform(seed, n / len * bytes, 0.0, 256.0).iter().map(|value| *value as u8).collect();
+    for (block, scale) in out.chunks_exact_mut(bytes).zip(uniform(seed + 1, n / len, 0.001, 0.1).chunks(1).cycle()) {
+        for (index, at) in scales.iter().enumerate() {
+            let value = half::f16::from_f32(if index == 0 { scale[0] } else { -scale[0] * 0.7 });
+            block[*at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    out
+}
+
+fn info(name: &str, tensor_type: TensorType, n_rows: usize, n_cols: usize, bytes: &[u8]) -> TensorInfo {
+    TensorInfo {
+        name: name.to_owned(),
+        shape: vec![n_cols as u64, n_rows as u64],
+        tensor_type,
+        offset: 0,
+        size_bytes: bytes.len() as u64,
+    }
+}
+
+/// A matrix on the GPU and its dequantized twin `[N, C]`.
+fn matrix(bench: &Bench<'_>, tensor_type: TensorType, n_rows: usize, n_cols: usize, seed: u64) -> (Matrix, Vec<f64>) {
+    let bytes = random_weights(tensor_type, n_rows * n_cols, seed);
+    let tensor = info("weights", tensor_type, n_rows, n_cols, &bytes);
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    let matrix = Loader::new(bench.gpu, &bytes, 0, &mut go_on).matrix(&[&tensor], Order::Stacked).unwrap();
+    (matrix, widen(&dequantize::dequantize(tensor_type.ggml_id(), &bytes).unwrap()))
+}
+
+fn alternating(bench: &Bench<'_>, tensor_type: TensorType, n_rows: usize, n_cols: usize) -> (Matrix, [Vec<f64>; 2]) {
+    let halves = [1, 2].map(|seed| random_weights(tensor_type, n_rows * n_cols, seed));
+    let bytes = halves.concat();
+    let mut tensors = halves.each_ref().map(|half| info("gate or up", tensor_type, n_rows, n_cols, half));
+    tensors[1].offset = halves[0].len() as u64;
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    let matrix =
+        Loader::new(bench.gpu, &bytes, 0, &mut go_on).matrix(&[&tensors[0], &tensors[1]], Order::Alternating).unwrap();
+    (matrix, halves.map(|half| widen(&dequantize::dequantize(tensor_type.ggml_id(), &half).unwrap())))
+}
+
+/// Enough of a block for K-quants, an odd number of blocks for the others.
+fn columns(tensor_type: TensorType) -> usize {
+    if tensor_type.block_len() == 256 { 512 } else { 96 }
+}
+
+fn product(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n_rows: usize, n_cols: usize, n_tokens: usize) {
+    let case = format!("{}[{variant:?},{tensor_type},N={n_rows},C={n_cols},T={n_tokens}]", name_of(variant));
+    if !bench.wants(&case) {
+        return;
+    }
+    let (matrix, w) = matrix(bench, tensor_type, n_rows, n_cols, 5);
+    let x = uniform(9, n_tokens * n_cols, -2.0, 2.0);
+    let wanted = narrow(&twin::forward(&widen(&x), &w, n_cols));
+    let (x, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
+    let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
+    bench.run(|plan| matmul::launch_variant(plan, variant, &matrix, &x, &y, shape, Epilogue::Store).unwrap());
+    bench.compare(&case, &y, &wanted, QUANTIZED);
+}
+
+/// The two fused endings: a residual sum, and swiglu over alternating tiles.
+fn epilogues(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n_rows: usize, n_tokens: usize) {
+    let n_cols = columns(tensor_type);
+    let case = format!("{}[{variant:?},{tensor_type},N={n_rows},C={n_cols},T={n_tokens}", name_of(variant));
+    let x = uniform(19, n_tokens * n_cols, -0.5, 0.5);
+    let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
+    if bench.wants(&format!("{case},add]")) {
+        let (matrix, w) = matrix(bench, tensor_type, n_rows, n_cols, 6);
+        let before = uniform(20, n_tokens * n_rows, -3.0, 3.0);
+        let sum = adapter_reference::residual_add::forward(&twin::forward(&widen(&x), &w, n_cols), &widen(&before));
+        let (input, y) = (bench.input(&x), bench.in_place(&before));
+        bench.run(|plan| matmul::launch_variant(plan, variant, &matrix, &input, &y, shape, Epilogue::Add).unwrap());
+        bench.compare(&format!("{case},add]"), &y, &narrow(&sum), QUANTIZED);
+    }
+    if bench.wants(&format!("{case},swiglu]")) {
+        let (matrix, [gate, up]) = alternating(bench, tensor_type, n_rows, n_cols);
+        let [gate, up] = [gate, up].map(|w| twin::forward(&widen(&x), &w, n_cols));
+        let (input, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
+        bench.run(|plan| matmul::launch_variant(plan, variant, &matrix, &input, &y, shape, Epilogue::Swiglu).unwrap());
+        bench.compare(&format!("{case},swiglu]"), &y, &narrow(&swiglu::forward(&gate, &up)), QUANTIZED);
+    }
+}
+
+fn name_of(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Matvec { .. } => "matvec",
+        Variant::Registers { .. } => "matmul",
+        Variant::Tiled => "matmul_tiled",
+    }
+}
+
+/// Row counts around the tile of 8, a thread's rows and a workgroup's.
+const ROWS: [usize; 10] = [1, 7, 8, 9, 31, 33, 64, 65, 127, 257];
+
+pub fn matvec(bench: &mut Bench<'_>) {
+    let mut variants = vec![
+        Variant::Matvec { x: Input::Storage, rows: 2, slices: 8, wg: 64 },
+        Variant::Matvec { x: Input::Uniform, rows: 4, slices: 1, wg: 8 },
+    ];
+    if bench.gpu.tier().broadcast {
+        variants.push(Variant::Matvec { x: Input::Broadcast, rows: 4, slices: 1, wg: 8 });
+    }
+    for variant in variants {
+        for tensor_type in TensorType::supported() {
+            for n_rows in [9, 33] {
+                product(bench, variant, tensor_type, n_rows, columns(tensor_type), 1);
+            }
+        }
+        for n_rows in ROWS {
+            product(bench, variant, TensorType::Q4_1, n_rows, 96, 1);
+        }
+        for tensor_type in [TensorType::Q4_1, TensorType::Q8_0] {
+            for n_rows in [5, 40, 100] {
+                epilogues(bench, variant, tensor_type, n_rows, 1);
+            }
+        }
+        // More workgroups than one dimension of a dispatch may have: 65,535.
+        let per_group = if matches!(variant, Variant::Matvec { slices: 8, .. }) { 16 } else { 32 };
+        product(bench, variant, TensorType::Q4_0, 65_536 * per_group + 3, 32, 1);
+    }
+}
+
+pub fn matmul(bench: &mut Bench<'_>) {
+    let mut variants = vec![Variant::Registers { x: Input::Storage, rows: 4, tokens: 4 }];
+    if bench.gpu.tier().broadcast {
+        variants.push(Variant::Registers { x: Input::Broadcast, rows: 4, tokens: 4 });
+    }
+    for variant in variants {
+        many_tokens(bench, variant);
+    }
+}
+
+pub fn matmul_tiled(bench: &mut Bench<'_>) {
+    many_tokens(bench, Variant::Tiled);
+}
+
+fn many_tokens(bench: &mut Bench<'_>, variant: Variant) {
+    for tensor_type in TensorType::supported() {
+        product(bench, variant, tensor_type, 41, columns(tensor_type), 5);
+    }
+    for n_rows in ROWS {
+        for n_tokens in [2, 4, 67] {
+            product(bench, variant, TensorType::Q4_1, n_rows, 96, n_tokens);
+        }
+    }
+    for n_tokens in [1, 3, 63, 64, 65, 130] {
+        product(bench, variant, TensorType::Q4_1, 33, 64, n_tokens);
+    }
+    for (n_rows, n_tokens) in [(5, 3), (40, 9), (100, 66)] {
+        epilogues(bench, variant, TensorType::Q4_1, n_rows, n_tokens);
+    }
+}
+
+/// Rows of the table: bit-equal to the dequantized row, in every format.
+pub fn embedding(bench: &mut Bench<'_>) {
+    for tensor_type in TensorType::supported() {
+        for (n_vocab, ids) in [(1, vec![0]), (29, vec![3, 28, 0, 28, 7]), (64, (0..64).rev().collect())] {
+            let n_cols = columns(tensor_type);
+            let case = format!("embedding[{tensor_type},V={n_vocab},C={n_cols},T={}]", ids.len());
+            if !bench.wants(&case) {
+                continue;
+            }
+            let (matrix, w) = matrix(bench, tensor_type, n_vocab, n_cols, 3);
+            let wanted = narrow(&adapter_reference::embedding::forward(&ids, &w, n_cols));
+            let (ids_buffer, y) = (bench.words(&ids), bench.output(wanted.len()));
+            bench.run(|plan| embedding::launch(plan, &matrix, &ids_buffer, &y, ids.len() as u32).unwrap());
+            bench.compare(&case, &y, &wanted, F32);
+            let found = bench.read(&case, &y, wanted.len());
+            // -0 and 0 are the same weight.
+            let differs = found.iter().zip(&wanted).filter(|(a, b)| a.to_bits() != b.to_bits() && **a != **b).count();
+            if differs > 0 {
+                bench.failures.push(format!("{case}: {differs} of {} weights are not bit-equal to the twin", wanted.len()));
+            }
+        }
+    }
+}
