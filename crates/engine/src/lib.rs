@@ -12,6 +12,7 @@ pub mod layers;
 pub mod llama;
 pub mod ops;
 pub mod sampler;
+pub mod self_test;
 pub mod session;
 pub mod weights;
 

@@ -19,7 +19,14 @@ pub struct GpuOptions {
     pub memory_limit_bytes: Option<u64>,
     /// Time every kernel with timestamp queries (slower: one pass a kernel).
     pub profile: bool,
+    /// Replaces text in one kernel, so that tests can show that they notice a wrong one.
+    #[doc(hidden)]
+    pub poison: Option<Poison>,
 }
+
+/// `(kernel, text, replacement)`
+#[doc(hidden)]
+pub type Poison = (&'static str, &'static str, &'static str);
 
 /// Which kernel variants this GPU gets, decided once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +191,7 @@ pub(super) struct Inner {
     pub(super) used_bytes: Arc<AtomicU64>,
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) profile: Option<Mutex<Profile>>,
+    pub(super) poison: Option<Poison>,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -363,6 +371,7 @@ impl Gpu {
             used_bytes: Arc::default(),
             memory_limit_bytes: options.memory_limit_bytes,
             profile,
+            poison: options.poison,
             faults,
         })))
     }

@@ -128,7 +128,10 @@ impl Gpu {
         if let Some(pipeline) = cache.get(&label) {
             return Ok(Arc::clone(pipeline));
         }
-        let source = shader_source(kernel, constants)?;
+        let mut source = shader_source(kernel, constants)?;
+        if let Some((_, text, replacement)) = self.0.poison.filter(|poison| poison.0 == kernel) {
+            source = source.replace(text, replacement);
+        }
         let bindings = reflect_bindings(&source);
         let device = self.device();
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
