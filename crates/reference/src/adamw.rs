@@ -31,7 +31,8 @@ impl Moments {
     }
 }
 
-/// p = p (1 - lr decay) - lr m' / (sqrt(v') + eps), with m' = m / (1 - beta1^step), v' = v / (1 - beta2^step); `step` from 1.
+/// `p = p (1 - lr decay) - lr m' / (sqrt(v') + eps)`, with `m' = m / (1 - beta1^step)`, `v' = v / (1 - beta2^step)`; the
+/// first `step` is 1.
 pub fn step(settings: AdamW, step: i32, p: &mut [f64], d: &[f64], moments: &mut Moments) {
     assert!(p.len() == d.len() && p.len() == moments.m.len() && p.len() == moments.v.len(), "all have one length");
     let AdamW { lr, betas: (beta1, beta2), eps, weight_decay } = settings;

@@ -21,7 +21,7 @@ impl GateKind {
         if self == Self::Peft { 1 } else { n_heads }
     }
 
-    /// Strengths [H] from the gates of one layer.
+    /// Strengths `[H]` from the gates of one layer.
     pub fn forward(self, gates: &[f64], n_heads: usize) -> Vec<f64> {
         match self {
             Self::Paper => gates.iter().map(|gate| gate.tanh()).collect(),
@@ -49,9 +49,9 @@ pub struct AdaptionPrompt {
     pub n_layers: usize,
     /// A
     pub adapter_len: usize,
-    /// [L_a, A, C], lowest adapted layer first.
+    /// `[L_a, A, C]`, lowest adapted layer first.
     pub prompts: Vec<f64>,
-    /// [L_a, H] or [L_a, 1]
+    /// `[L_a, H]` or `[L_a, 1]`
     pub gates: Vec<f64>,
 }
 
@@ -77,7 +77,7 @@ impl AdaptionPrompt {
         Ok(())
     }
 
-    /// The prompt [A, C] and the gates of the j-th adapted layer.
+    /// The prompt `[A, C]` and the gates of the j-th adapted layer.
     pub(crate) fn layer(&self, j: usize) -> (&[f64], &[f64]) {
         let (prompt, gates) = (self.prompts.len() / self.n_layers, self.gates.len() / self.n_layers);
         (&self.prompts[j * prompt..(j + 1) * prompt], &self.gates[j * gates..(j + 1) * gates])

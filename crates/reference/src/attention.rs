@@ -51,7 +51,7 @@ fn visible(position: usize, starts: &[usize]) -> std::ops::RangeInclusive<usize>
     first..=position
 }
 
-/// o[t,h] = softmax_s(q[t,h] . k[s,h/G] / sqrt(D)) v[s,h/G] over visible s. Returns o, and lse for the gradient.
+/// `o[t,h] = softmax_s(q[t,h] . k[s,h/G] / sqrt(D)) v[s,h/G]` over visible s. Returns o, and lse for the gradient.
 pub fn forward(heads: Heads, q: &[f64], k: &[f64], v: &[f64], starts: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let (n_tokens, n_positions) = heads.rows(q, k, v);
     assert!(n_tokens <= n_positions, "the tokens' own keys are among the positions");
@@ -72,8 +72,9 @@ pub fn forward(heads: Heads, q: &[f64], k: &[f64], v: &[f64], starts: &[usize]) 
     (o, lse)
 }
 
-/// (dq, dk, dv). The probabilities p = exp(score - lse) are computed again;
-/// dscore[s] = p[s] (do . v[s] - do . o) / sqrt(D), dq = sum_s dscore[s] k[s], dk[s] += dscore[s] q, dv[s] += p[s] do.
+/// (dq, dk, dv). The probabilities `p = exp(score - lse)` are computed again;
+/// `dscore[s] = p[s] (do . v[s] - do . o) / sqrt(D)`, `dq = sum_s dscore[s] k[s]`, `dk[s] += dscore[s] q`,
+/// `dv[s] += p[s] do`.
 pub fn backward(
     heads: Heads,
     do_: &[f64],

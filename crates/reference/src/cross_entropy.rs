@@ -3,7 +3,7 @@
 
 use crate::softmax::log_sum_exp;
 
-/// losses[t] = lse[t] - logits[t, targets[t]]. Returns losses, and lse = log(sum_v exp(logits[t,v])) for the gradient.
+/// `losses[t] = lse[t] - logits[t, targets[t]]`. Returns losses, and `lse[t] = log(sum_v exp(logits[t,v]))` for the gradient.
 ///
 /// # Panics
 /// A target is not below V.
@@ -27,7 +27,7 @@ pub fn scale(targets: &[Option<u32>]) -> f64 {
     if n_targets == 0 { 0.0 } else { 1.0 / n_targets as f64 }
 }
 
-/// dlogits[t,v] = scale (exp(logits[t,v] - lse[t]) - [v = targets[t]])
+/// `dlogits[t,v] = scale (exp(logits[t,v] - lse[t]) - (v == targets[t]))`
 pub fn backward(scale: f64, logits: &[f64], n_vocab: usize, targets: &[Option<u32>], lse: &[f64]) -> Vec<f64> {
     assert!(logits.len() == n_vocab * targets.len() && lse.len() == targets.len(), "logits are [T, V], lse is [T]");
     let mut dlogits = vec![0.0; logits.len()];

@@ -2,7 +2,7 @@
 //!
 //! There is no gradient: the table is frozen and nothing that learns lies below it.
 
-/// y[t,:] = w[ids[t],:]
+/// `y[t,:] = w[ids[t],:]`
 ///
 /// # Panics
 /// An id is not below V.

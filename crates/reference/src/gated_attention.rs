@@ -11,13 +11,13 @@ use crate::softmax::log_sum_exp;
 /// What the gradient needs of the forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
-    /// The prompt's part before the gate, [T, H, D].
+    /// The prompt's part before the gate, `[T, H, D]`.
     pub o_prompt: Vec<f64>,
-    /// Log-sum-exp of the prompt's scores, [T, H].
+    /// Log-sum-exp of the prompt's scores, `[T, H]`.
     pub lse: Vec<f64>,
 }
 
-/// o[t,h] += gate[h] softmax_a(q[t,h] . k_prompt[a,h/G] / sqrt(D)) v_prompt[a,h/G]
+/// `o[t,h] += gate[h] softmax_a(q[t,h] . k_prompt[a,h/G] / sqrt(D)) v_prompt[a,h/G]`
 pub fn forward(heads: Heads, q: &[f64], k_prompt: &[f64], v_prompt: &[f64], gate: &[f64], o: &mut [f64]) -> Saved {
     let (n_tokens, adapter_len) = heads.rows(q, k_prompt, v_prompt);
     assert!(o.len() == q.len() && gate.len() == heads.n_heads, "o is [T, H, D], gate is [H]");
@@ -41,17 +41,17 @@ pub fn forward(heads: Heads, q: &[f64], k_prompt: &[f64], v_prompt: &[f64], gate
 /// The gradients of [`forward`]; the o that came in has the gradient do unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
-    /// [T, H, D], to be added to the gradient of the tokens' attention before rope is undone.
+    /// `[T, H, D]`, to be added to the gradient of the tokens' attention before rope is undone.
     pub dq: Vec<f64>,
-    /// [A, K, D]
+    /// `[A, K, D]`
     pub dk_prompt: Vec<f64>,
-    /// [A, K, D]
+    /// `[A, K, D]`
     pub dv_prompt: Vec<f64>,
-    /// [H]
+    /// `[H]`
     pub dgate: Vec<f64>,
 }
 
-/// dgate[h] = sum_t do . o_prompt; the rest is the gradient of attention with gate[h] do in place of do.
+/// `dgate[h] = sum_t do . o_prompt`; the rest is the gradient of attention with `gate[h] do` in place of do.
 pub fn backward(
     heads: Heads,
     do_: &[f64],

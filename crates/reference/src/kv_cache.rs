@@ -7,9 +7,9 @@ use crate::rope::{self, Rope};
 /// Keys (already turned) and values of all positions so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KvCache {
-    /// [S, K, D]
+    /// `[S, K, D]`
     pub k: Vec<f64>,
-    /// [S, K, D]
+    /// `[S, K, D]`
     pub v: Vec<f64>,
 }
 

@@ -16,7 +16,7 @@ use crate::{Error, cross_entropy, embedding, matmul, rms_norm};
 pub struct Gradients {
     /// Mean cross entropy over the targets.
     pub loss: f64,
-    /// [L_a, A, C]
+    /// `[L_a, A, C]`
     pub dprompts: Vec<f64>,
     /// Shaped as the adapter's gates.
     pub dgates: Vec<f64>,
@@ -56,7 +56,7 @@ impl Llama {
         &self.config
     }
 
-    /// Logits [T, V] of the tokens at positions 0..T.
+    /// Logits `[T, V]` of the tokens at positions 0..T.
     ///
     /// # Errors
     /// An id is not below V, or the adapter does not fit the model.

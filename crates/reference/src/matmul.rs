@@ -1,7 +1,7 @@
 //! Products with a frozen matrix. Shapes: `x: [T, I]`, `w: [O, I]`, `y: [T, O]`.
 //! Kernels: `shaders/matvec.wgsl`, `shaders/matmul.wgsl`, `shaders/matmul_tiled.wgsl`.
 
-/// y[t,o] = sum_i x[t,i] w[o,i]
+/// `y[t,o] = sum_i x[t,i] w[o,i]`
 pub fn forward(x: &[f64], w: &[f64], n_in: usize) -> Vec<f64> {
     assert!(x.len().is_multiple_of(n_in) && w.len().is_multiple_of(n_in), "x is [T, I], w is [O, I]");
     let mut y = Vec::with_capacity(x.len() / n_in * (w.len() / n_in));
@@ -11,7 +11,7 @@ pub fn forward(x: &[f64], w: &[f64], n_in: usize) -> Vec<f64> {
     y
 }
 
-/// dx[t,i] = sum_o dy[t,o] w[o,i]; the matrix is frozen and has no gradient.
+/// `dx[t,i] = sum_o dy[t,o] w[o,i]`; the matrix is frozen and has no gradient.
 pub fn backward(dy: &[f64], w: &[f64], n_in: usize) -> Vec<f64> {
     let n_out = w.len() / n_in;
     assert!(w.len().is_multiple_of(n_in) && dy.len().is_multiple_of(n_out), "dy is [T, O], w is [O, I]");
@@ -24,7 +24,7 @@ pub fn backward(dy: &[f64], w: &[f64], n_in: usize) -> Vec<f64> {
     dx
 }
 
-/// sum_i a[i] b[i], in four running sums: one would wait for each addition before the next.
+/// `sum_i a[i] b[i]`, in four running sums: one would wait for each addition before the next.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a, a_rest) = a.as_chunks::<4>();
     let (b, b_rest) = b.as_chunks::<4>();
@@ -39,7 +39,7 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
 }
 
-/// y[i] += scale x[i]
+/// `y[i] += scale x[i]`
 pub(crate) fn add_scaled(y: &mut [f64], scale: f64, x: &[f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += scale * x;

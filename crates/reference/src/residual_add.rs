@@ -1,6 +1,6 @@
 //! The residual stream. Shapes: `x, y: [T, C]`. Kernel: `shaders/residual_add.wgsl`.
 
-/// x + y
+/// `x + y`
 pub fn forward(x: &[f64], y: &[f64]) -> Vec<f64> {
     assert_eq!(x.len(), y.len(), "x and y have one shape");
     x.iter().zip(y).map(|(x, y)| x + y).collect()

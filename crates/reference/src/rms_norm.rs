@@ -2,7 +2,7 @@
 //!
 //! Source: Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4.
 
-/// y[t,c] = x[t,c] r[t] weight[c],  r[t] = 1 / sqrt(mean_c(x[t,c]^2) + eps). Returns y, and r for the gradient.
+/// `y[t,c] = x[t,c] r[t] weight[c]`, `r[t] = 1 / sqrt(mean_c(x[t,c]^2) + eps)`. Returns y, and r for the gradient.
 pub fn forward(x: &[f64], weight: &[f64], eps: f64) -> (Vec<f64>, Vec<f64>) {
     let n_channels = weight.len();
     assert_eq!(x.len() % n_channels, 0, "x is [T, C]");
@@ -16,7 +16,7 @@ pub fn forward(x: &[f64], weight: &[f64], eps: f64) -> (Vec<f64>, Vec<f64>) {
     (y, r)
 }
 
-/// Gradient to x only, the weight is frozen: with n = x r and dn = weight dy, dx = r (dn - n mean_c(dn n)).
+/// Gradient to x only, the weight is frozen: with `n = x r` and `dn = weight dy`, `dx = r (dn - n mean_c(dn n))`.
 pub fn backward(dy: &[f64], x: &[f64], weight: &[f64], r: &[f64]) -> Vec<f64> {
     let n_channels = weight.len();
     assert!(dy.len() == x.len() && x.len() == r.len() * n_channels, "dy and x are [T, C], r is [T]");

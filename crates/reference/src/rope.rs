@@ -1,7 +1,7 @@
 //! Rotary position embedding. Shapes: `x: [T, heads, D]`, `positions: [T]`. Kernel: `shaders/rope.wgsl`.
 //!
-//! Source: Su et al. 2021, arXiv:2104.09864, eq. 34. The channels that turn together are neighbours, (x[2i], x[2i+1]): GGUF
-//! stores the rows of q and k so (llama.cpp's "norm" order; Hugging Face pairs x[i] with x[i + D/2]).
+//! Source: Su et al. 2021, arXiv:2104.09864, eq. 34. The channels that turn together are neighbours, `(x[2i], x[2i+1])`: GGUF
+//! stores the rows of q and k so (llama.cpp's "norm" order; Hugging Face pairs `x[i]` with `x[i + D/2]`).
 
 use std::f64::consts::TAU;
 
@@ -42,7 +42,7 @@ pub struct Rope {
     pub scaling: Scaling,
 }
 
-/// Angles in radians at `position`, one a pair: [n_rot / 2].
+/// Angles in radians at `position`, one a pair: `[n_rot / 2]`.
 pub fn angles(rope: &Rope, position: usize) -> Vec<f64> {
     let angle = |pair: usize| {
         let plain = rope.theta.powf(-2.0 * pair as f64 / rope.n_rot as f64);

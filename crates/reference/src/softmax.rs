@@ -1,6 +1,6 @@
 //! Softmax over rows. Shapes: `x, y: [rows, n]`.
 
-/// log(sum_i exp(x[i])), the largest x taken out first. Minus infinity for an empty row.
+/// `log(sum_i exp(x[i]))`, the largest x taken out first. Minus infinity for an empty row.
 pub fn log_sum_exp(x: &[f64]) -> f64 {
     let top = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if top == f64::NEG_INFINITY {
@@ -9,7 +9,7 @@ pub fn log_sum_exp(x: &[f64]) -> f64 {
     top + x.iter().map(|x| (x - top).exp()).sum::<f64>().ln()
 }
 
-/// y[i] = exp(x[i]) / sum_j exp(x[j]) in each row of `n`.
+/// `y[i] = exp(x[i]) / sum_j exp(x[j])` in each row of `n`.
 pub fn forward(x: &[f64], n: usize) -> Vec<f64> {
     assert!(x.len().is_multiple_of(n), "x is [rows, n]");
     let mut y = Vec::with_capacity(x.len());
@@ -22,7 +22,7 @@ pub fn forward(x: &[f64], n: usize) -> Vec<f64> {
     y
 }
 
-/// dx = y (dy - sum_j dy[j] y[j]) in each row of `n`.
+/// `dx[i] = y[i] (dy[i] - sum_j dy[j] y[j])` in each row of `n`.
 pub fn backward(dy: &[f64], y: &[f64], n: usize) -> Vec<f64> {
     assert!(dy.len() == y.len() && y.len().is_multiple_of(n), "dy and y are [rows, n]");
     let mut dx = Vec::with_capacity(y.len());
