@@ -1,0 +1,126 @@
+//! Every variant of every shader, through naga's validator with core WebGPU's capabilities (plus subgroups where the variant
+//! is for them), and a few rules of this project that a compiler does not know.
+
+use adapter_engine::formats::{Layout, TensorType};
+use adapter_engine::gpu::{BindingKind, Constants, KERNELS, constants, reflect_bindings, shader_source};
+use adapter_engine::ops::matmul::{Epilogue, Input, Variant};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// (kernel, constants, whether it may use subgroups)
+fn variants() -> Vec<(&'static str, Constants, bool)> {
+    let mut all = Vec::new();
+    for tensor_type in TensorType::supported() {
+        let layout = Layout::of(tensor_type).unwrap();
+        all.push(("embedding", constants([("FORMAT", layout.fragment.to_owned())]), false));
+        for epilogue in [Epilogue::Store, Epilogue::Add, Epilogue::Swiglu] {
+            for x in [Input::Broadcast, Input::Uniform, Input::Storage] {
+                for (rows, slices, wg) in [(4, 1, 8), (2, 8, 64)] {
+                    let (kernel, constants) = Variant::Matvec { x, rows, slices, wg }.kernel(&layout, epilogue, 256);
+                    all.push((kernel, constants, x == Input::Broadcast));
+                }
+                if x != Input::Uniform {
+                    let (kernel, constants) =
+                        Variant::Registers { x, rows: 4, tokens: 4 }.kernel(&layout, epilogue, 256);
+                    all.push((kernel, constants, x == Input::Broadcast));
+                }
+            }
+            let (kernel, constants) = Variant::Tiled.kernel(&layout, epilogue, 256);
+            all.push((kernel, constants, false));
+        }
+    }
+    let text = |value: u32| value.to_string();
+    for slots in 1..=8 {
+        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1))];
+        for vec4 in [1, 8, 16, 20, 32] {
+            let mut set = constants(shared.clone());
+            set.insert("HEAD_VEC4", text(vec4));
+            all.push(("attention", set, false));
+        }
+        for regs in 1..=8 {
+            let mut set = constants(shared.clone());
+            set.insert("REGS", text(regs));
+            all.push(("attention_lanes", set, true));
+        }
+    }
+    for wg in [8, 64, 256] {
+        all.push(("rms_norm", constants([("WG", text(wg))]), false));
+    }
+    for plain in
+        ["argmax", "gated_attention", "kv_cache_write", "repeat_penalty", "residual_add", "rope", "sample", "swiglu"]
+    {
+        all.push((plain, constants([]), false));
+    }
+    all
+}
+
+#[test]
+fn every_variant_is_valid_wgsl() {
+    let mut failures = Vec::new();
+    let variants = variants();
+    for kernel in KERNELS {
+        assert!(variants.iter().any(|variant| variant.0 == kernel.name), "{} has no variant here", kernel.name);
+    }
+    for (kernel, constants, subgroups) in &variants {
+        let source = shader_source(kernel, constants).unwrap();
+        let module = match naga::front::wgsl::parse_str(&source) {
+            Ok(module) => module,
+            Err(error) => {
+                failures.push(format!("{kernel} {constants:?}: {}", error.emit_to_string(&source)));
+                continue;
+            }
+        };
+        // unpack2x16float is core WebGPU; naga names it a capability because some GLES drivers lack it.
+        let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let capabilities = if *subgroups { core | Capabilities::SUBGROUP } else { core };
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+        if *subgroups {
+            validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+            validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+        }
+        if let Err(error) = validator.validate(&module) {
+            failures.push(format!("{kernel} {constants:?}: {}", error.emit_to_string(&source)));
+        }
+        // WebGPU promises 16 KiB of workgroup memory and 8 storage buffers.
+        let workgroup: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+            .sum();
+        let storage = reflect_bindings(&source).iter().filter(|kind| **kind != BindingKind::Uniform).count();
+        if workgroup > 16_384 || storage > 8 {
+            failures.push(format!("{kernel} {constants:?}: {workgroup} bytes of workgroup memory, {storage} buffers"));
+        }
+    }
+    println!("{} variants", variants.len());
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), variants.len(), failures.join("\n"));
+}
+
+/// WGSL's sin and cos are exact only in [-pi, pi], infinities and NaN are not promised to exist: tables and finite masks.
+#[test]
+fn shaders_keep_off_what_wgsl_does_not_promise() {
+    let mut findings = Vec::new();
+    for kernel in KERNELS {
+        for (number, line) in kernel.text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            for word in ["sin(", "cos(", "tanh(", "inf", "nan", "atomicAdd(&sum", "f16("] {
+                // unpack2x16float is exact.
+                if code.replace("unpack2x16float(", "").contains(word) {
+                    findings.push(format!("{}.wgsl:{}: {word} in {code}", kernel.name, number + 1));
+                }
+            }
+        }
+    }
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn every_shader_says_what_it_computes_and_who_its_twin_is() {
+    for kernel in KERNELS {
+        let first = kernel.text.lines().next().unwrap_or_default();
+        assert!(first.starts_with(&format!("// {}:", kernel.name)), "{}: {first}", kernel.name);
+        for word in ["Shapes:", "Dispatch:", "Twin:", "Budget:"] {
+            assert!(kernel.text.contains(word), "{} has no {word}", kernel.name);
+        }
+    }
+}
