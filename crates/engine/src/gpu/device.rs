@@ -17,6 +17,8 @@ pub struct GpuOptions {
     pub baseline: bool,
     /// Refuse to allocate more than this many bytes on the GPU; `None`: whatever the driver gives.
     pub memory_limit_bytes: Option<u64>,
+    /// Bind at most this many bytes at once, less than the GPU allows: what a smaller GPU would do.
+    pub max_binding_bytes: Option<u64>,
     /// Time every kernel with timestamp queries (slower: one pass a kernel).
     pub profile: bool,
     /// Replaces text in one kernel, so that tests can show that they notice a wrong one.
@@ -316,7 +318,10 @@ impl Gpu {
                 return Err(GpuError::LimitTooSmall { name: summary.name, what, limit, needed });
             }
         }
-        let limits = if options.baseline { core } else { adapter.limits() };
+        let mut limits = if options.baseline { core } else { adapter.limits() };
+        if let Some(bytes) = options.max_binding_bytes {
+            limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(bytes);
+        }
         let mut features = wgpu::Features::empty();
         if !options.baseline {
             features |= adapter.features() & wgpu::Features::SUBGROUP;
