@@ -5,6 +5,7 @@
 // Dispatch:   one workgroup a kv head and SLOTS slots; a slot is one (token, query head of the group), so that keys and
 //             values are read once for all of them. 64 keys a round: a thread a key for the scores, then a thread a vec4
 //             of the head for the sum over values.
+// Variants:   PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step
 struct Params {
@@ -19,6 +20,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> v_cache: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+#if PACKED
+@group(0) @binding(6) var<storage, read> starts: array<u32>; // [T] first token of each token's text
+@group(0) @binding(7) var<storage, read_write> stats: array<f32>; // [T, H, 2]: log-sum-exp of the scores, and a place for the gradient
+#end
 var<workgroup> q_slots: array<vec4<f32>, ${SLOTS*HEAD_VEC4}>; // [SLOTS, D/4], already scaled
 var<workgroup> scores: array<f32, ${SLOTS*64}>; // [SLOTS, 64 keys]: scores, then weights
 var<workgroup> highest: array<f32, ${SLOTS}>;   // running maximum of a slot
@@ -41,6 +46,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let slot${s} = min(first_slot + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
     let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * d;
     let visible${s} = step.past + slot${s} / per_group;
+#if PACKED
+    let start${s} = starts[slot${s} / per_group];
+#else
+    let start${s} = 0u;
+#end
     for (var i = index; i < d; i += 64u) { q_slots[${s}u * d + i] = q[row${s} + i] * params.scale; }
     var sum${s} = vec4(0.0);
     var weight_sum${s} = 0.0;
@@ -50,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let strand = index / d;    // and its share of the keys
     let n_strands = 64u / d;
     workgroupBarrier();
-    for (var first_key = 0u; first_key < n_keys; first_key += 64u) {
+    for (var first_key = start0 & ~7u; first_key < n_keys; first_key += 64u) { // starts ascend: no slot looks further back
         let key = first_key + index;
         let k_at = ((min(key, n_keys - 1u) >> 3u) * params.n_kv_heads + kv_head) * d * 8u + (min(key, n_keys - 1u) & 7u);
 #for s in 0..SLOTS
@@ -63,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
         }
 #for s in 0..SLOTS
-        scores[${64*s}u + index] = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s});
+        scores[${64*s}u + index] = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s} && key >= start${s});
 #end
         workgroupBarrier();
         if index < ${SLOTS}u {
@@ -75,7 +85,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
 #for s in 0..SLOTS
-        scores[${64*s}u + index] = select(0.0, exp(max(scores[${64*s}u + index] - highest[${s}u], -80.0)), key <= visible${s});
+        scores[${64*s}u + index] = select(0.0, exp(max(scores[${64*s}u + index] - highest[${s}u], -80.0)), key <= visible${s} && key >= start${s});
 #end
         workgroupBarrier();
         let n_round = min(64u, n_keys - first_key);
@@ -109,6 +119,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             total_weight += part_sums[index + other * d];
         }
         o[row${s} + column] = total / total_weight;
+#if PACKED
+        if column == 0u { stats[row${s} / d * 2u] = highest[${s}u] + log(total_weight); }
+#end
     }
     workgroupBarrier();
 #end

@@ -4,6 +4,7 @@
 // Dispatch:   one workgroup of 8 lanes a kv head and SLOTS slots; a slot is one (token, query head of the group). 8 keys a
 //             round: a lane a key for the scores, then a lane REGS vec4 of the head for the sum over values; queries and
 //             weights go round by subgroupBroadcast. Needs subgroups of at least 8.
+// Variants:   PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step
 struct Params {
@@ -18,6 +19,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> v_cache: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+#if PACKED
+@group(0) @binding(6) var<storage, read> starts: array<u32>; // [T] first token of each token's text
+@group(0) @binding(7) var<storage, read_write> stats: array<f32>; // [T, H, 2]: log-sum-exp of the scores, and a place for the gradient
+#end
 const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
 
 @compute @workgroup_size(8)
@@ -32,6 +37,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let slot${s} = min(first_slot + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
     let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * ${8*REGS}u;
     let visible${s} = step.past + slot${s} / per_group;
+#if PACKED
+    let start${s} = starts[slot${s} / per_group];
+#else
+    let start${s} = 0u;
+#end
     var top${s} = LOWEST;
     var weight_sum${s} = 0.0; // this lane's keys only
 #for r in 0..REGS
@@ -39,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum${s}_${r} = vec4(0.0);
 #end
 #end
-    for (var first_key = 0u; first_key < n_keys; first_key += 8u) {
+    for (var first_key = start0 & ~7u; first_key < n_keys; first_key += 8u) { // starts ascend: no slot looks further back
         let key = first_key + lane;
         let k_at = ((first_key >> 3u) * params.n_kv_heads + kv_head) * ${64*REGS}u + lane;
 #for s in 0..SLOTS
@@ -56,10 +66,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #end
 #end
 #for s in 0..SLOTS
-        let score${s} = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s});
+        let score${s} = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s} && key >= start${s});
         let now${s} = max(top${s}, subgroupMax(score${s}));
         let shrink${s} = select(exp(max(top${s} - now${s}, -80.0)), 0.0, top${s} == LOWEST);
-        let weight${s} = select(0.0, exp(max(score${s} - now${s}, -80.0)), key <= visible${s});
+        let weight${s} = select(0.0, exp(max(score${s} - now${s}, -80.0)), key <= visible${s} && key >= start${s});
         top${s} = now${s};
         weight_sum${s} = fma(weight_sum${s}, shrink${s}, weight${s});
 #for r in 0..REGS
@@ -89,6 +99,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if first_slot + ${s}u < n_slots {
 #for r in 0..REGS
         o[row${s} + ${8*r}u + lane] = sum${s}_${r} / total${s};
+#end
+#if PACKED
+        if lane == 0u { stats[row${s} / ${8*REGS}u * 2u] = top${s} + log(total${s}); }
 #end
     }
 #end

@@ -2,6 +2,7 @@
 // Source:     Zhang et al. 2023, arXiv:2303.16199, eq. 6-8: zero-init attention. The prompt has a softmax of its own and
 //             takes no position; o already holds the base attention, so a closed gate leaves every bit of it alone.
 // Shapes:     q, o [T, H, D] (q after rope); k_prompt, v_prompt [A, K, D]; gate [H], tanh and strength already applied.
+// Variants:   APART = 1 for training: o = o_base + ..., because the gradient needs the base attention's output.
 // Dispatch:   one workgroup a token and head.   Twin: crates/reference/src/gated_attention.rs   Budget: NMSE <= 1e-7.
 struct Params {
     n_tokens: u32,
@@ -19,6 +20,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v_prompt: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> gate: array<f32>; // [H]
 @group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+#if APART
+@group(0) @binding(6) var<storage, read> o_base: array<vec4<f32>>;
+#end
 var<workgroup> scores: array<f32, 256>;
 
 @compute @workgroup_size(64)
@@ -45,6 +49,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             sum = fma(v_prompt[(a * params.n_kv_heads + kv_head) * d + i], vec4(weight), sum);
             weight_sum += weight;
         }
+#if APART
+        o[at * d + i] = o_base[at * d + i] + sum * (gate[head] / weight_sum);
+#else
         o[at * d + i] += sum * (gate[head] / weight_sum);
+#end
     }
 }

@@ -1,6 +1,7 @@
 // kv_cache_write: splits the fused q,k,v product of a step; q and k are turned by rope, k and v go into the cache.
 // Source:     rope as in rope.wgsl; the cache layout is described in shaders/README.md ("KV cache").
 // Shapes:     qkv [T, (H + 2K) D]; q [T, H, D]; k_cache [positions/8, K, D/4, 8] of vec4; v_cache [positions, K, D].
+// Variants:   PACKED = 1 for training: several texts side by side.
 // Dispatch:   one thread a vec4 of qkv.   Twin: crates/reference/src/kv_cache.rs   Budget: NMSE <= 1e-7.
 #import step
 #import rotate
@@ -17,6 +18,9 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> q: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> k_cache: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> v_cache: array<vec4<f32>>;
+#if PACKED
+@group(0) @binding(7) var<storage, read> starts: array<u32>; // [T] first token of each token's text
+#end
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -34,7 +38,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         v_cache[(position * params.n_kv_heads + kv_head) * d + i] = value;
         return;
     }
+#if PACKED
+    let turned = rotate(value, table[(t - starts[t]) * d + i]); // every text counts its positions from 0
+#else
     let turned = rotate(value, table[position * d + i]);
+#end
     if head < params.n_heads {
         q[(t * params.n_heads + head) * d + i] = turned;
     } else {

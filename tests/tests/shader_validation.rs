@@ -27,27 +27,58 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             let (kernel, constants) = Variant::Tiled.kernel(&layout, epilogue, 256);
             all.push((kernel, constants, false));
         }
+        for epilogue in ["store", "add"] {
+            for slices in [1, 4] {
+                all.push((
+                    "matmul_backward",
+                    constants([
+                        ("FORMAT", layout.fragment.to_owned()),
+                        ("EPILOGUE", epilogue.to_owned()),
+                        ("SLICES", slices.to_string()),
+                        ("TOKENS", "4".to_owned()),
+                    ]),
+                    false,
+                ));
+            }
+        }
     }
     let text = |value: u32| value.to_string();
     for slots in 1..=8 {
-        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1))];
+        let packed = ("PACKED", text(slots % 2));
+        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1)), packed];
         for vec4 in [1, 8, 16, 20, 32] {
             let mut set = constants(shared.clone());
             set.insert("HEAD_VEC4", text(vec4));
             all.push(("attention", set, false));
         }
-        for regs in 1..=8 {
+        for regs in 1..=4 {
             let mut set = constants(shared.clone());
             set.insert("REGS", text(regs));
             all.push(("attention_lanes", set, true));
         }
     }
     for wg in [8, 64, 256] {
-        all.push(("rms_norm", constants([("WG", text(wg))]), false));
+        for gather in [0, 1] {
+            for kernel in ["rms_norm", "rms_norm_backward"] {
+                all.push((kernel, constants([("WG", text(wg)), ("GATHER", text(gather))]), false));
+            }
+        }
+        all.push(("cross_entropy", constants([("WG", text(wg))]), false));
     }
-    for plain in
-        ["argmax", "gated_attention", "kv_cache_write", "repeat_penalty", "residual_add", "rope", "sample", "swiglu"]
-    {
+    for flag in [0, 1] {
+        all.push(("gated_attention", constants([("APART", text(flag))]), false));
+        for kernel in ["kv_cache_write", "rope"] {
+            all.push((kernel, constants([("PACKED", text(flag))]), false));
+        }
+    }
+    for vec4 in [1, 16, 20, 32, 64] {
+        for kernel in ["attention_backward_q", "attention_backward_kv", "gated_attention_backward"] {
+            all.push((kernel, constants([("HEAD_VEC4", text(vec4))]), false));
+        }
+    }
+    for plain in [
+        "argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample", "swiglu", "swiglu_backward",
+    ] {
         all.push((plain, constants([]), false));
     }
     all

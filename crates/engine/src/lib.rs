@@ -14,6 +14,8 @@ pub mod ops;
 pub mod sampler;
 pub mod self_test;
 pub mod session;
+pub mod text;
+pub mod train;
 pub mod weights;
 
 pub use adapter::Adapter;

@@ -225,13 +225,13 @@ impl Bench<'_> {
             let qkv = self.gpu.buffer_with("qkv", &inputs(seed, n_tokens as usize * width))?;
             let n = (n_tokens * n_heads * head_dim) as usize;
             self.case(name.to_owned(), &q, n, |plan| {
-                kv_cache::launch(plan, &step, &table, &qkv, &q, &cache, HEADS, n_tokens)
+                kv_cache::launch(plan, &step, &table, &qkv, &q, &cache, HEADS, n_tokens, None)
             })
             .await?;
         }
         let step = self.gpu.buffer_with("step", &[Step { past, n_tokens, ..Step::default() }])?;
         self.case("attention".to_owned(), &o, n, |plan| {
-            attention::launch(plan, &step, &q, &cache, &o, HEADS, n_tokens)
+            attention::launch(plan, &step, &q, &cache, &o, HEADS, n_tokens, None)
         })
         .await?;
         let row = (adapter_len * n_kv_heads * head_dim) as usize;
@@ -241,7 +241,7 @@ impl Bench<'_> {
             gate: self.gpu.buffer_with("gates", &inputs(8, n_heads as usize))?,
         };
         self.case("gated_attention".to_owned(), &o, n, |plan| {
-            gated_attention::launch(plan, &q, &prompt, &o, HEADS, [n_tokens, adapter_len])
+            gated_attention::launch(plan, &q, &prompt, &o, None, HEADS, [n_tokens, adapter_len])
         })
         .await
     }

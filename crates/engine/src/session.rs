@@ -368,6 +368,7 @@ impl Session {
             step: &self.step,
             rope_table: &self.rope_table,
             n_tokens,
+            packed: None,
         };
         for (layer, (block, cache)) in model.0.blocks.iter().zip(&self.cache).enumerate() {
             let prompt = self.adapter.as_ref().and_then(|active| {

@@ -10,12 +10,12 @@ use adapter_tests::uniform;
 use pollster::block_on;
 
 /// (H, K, D)
-const HEADS: [(u32, u32, u32); 8] =
+pub const HEADS: [(u32, u32, u32); 8] =
     [(1, 1, 4), (2, 1, 32), (9, 3, 64), (4, 4, 64), (8, 2, 128), (4, 2, 80), (6, 1, 96), (2, 2, 256)];
 /// (P, T)
 const LENGTHS: [(u32, u32); 9] = [(0, 1), (0, 2), (0, 17), (5, 1), (63, 1), (64, 1), (8, 9), (130, 3), (61, 66)];
 
-fn twin_heads(heads: Heads) -> twin::attention::Heads {
+pub fn twin_heads(heads: Heads) -> twin::attention::Heads {
     twin::attention::Heads {
         n_heads: heads.n_heads as usize,
         n_kv_heads: heads.n_kv_heads as usize,
@@ -24,7 +24,7 @@ fn twin_heads(heads: Heads) -> twin::attention::Heads {
 }
 
 /// Keys `[S, K, D]` in the order the cache keeps them: `[S/8, K, D/4, 8]` of vec4.
-fn cache_order(k: &[f32], heads: Heads) -> Vec<f32> {
+pub fn cache_order(k: &[f32], heads: Heads) -> Vec<f32> {
     let (kv, d) = (heads.n_kv_heads as usize, heads.head_dim as usize);
     let positions = k.len() / (kv * d);
     let mut out = vec![0.0; positions.next_multiple_of(8) * kv * d];
@@ -63,7 +63,7 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
             let gpu_cache = LayerCache { k: bench.in_place(&k), v: bench.in_place(&v) };
             let (step, table) = (bench.step(past, n_tokens), bench.input(&rope.table(0..past + n_tokens)));
             let (qkv, q) = (bench.input(&qkv), bench.output(wanted_q.len()));
-            bench.run(|plan| kv_cache::launch(plan, &step, &table, &qkv, &q, &gpu_cache, heads, n_tokens).unwrap());
+            bench.run(|plan| kv_cache::launch(plan, &step, &table, &qkv, &q, &gpu_cache, heads, n_tokens, None).unwrap());
             bench.compare(&case, &q, &wanted_q, F32);
             bench.compare(&format!("{case} keys"), &gpu_cache.k, &wanted_k, F32);
             bench.compare(&format!("{case} values"), &gpu_cache.v, &wanted_v, F32);
@@ -75,7 +75,7 @@ pub fn attention(bench: &mut Bench<'_>) {
     for (n_heads, n_kv_heads, head_dim) in HEADS {
         let heads = Heads { n_heads, n_kv_heads, head_dim };
         let mut variants = vec![Variant::Workgroup];
-        if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) {
+        if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) && head_dim <= 128 {
             variants.push(Variant::Lanes);
         }
         for (past, n_tokens) in LENGTHS {
@@ -106,7 +106,7 @@ pub fn attention(bench: &mut Bench<'_>) {
             for (variant, case) in names {
                 let o = bench.output(wanted.len());
                 bench.run(|plan| {
-                    attention::launch_variant(plan, variant, &step, &q, &cache, &o, heads, n_tokens).unwrap();
+                    attention::launch_variant(plan, variant, &step, &q, &cache, &o, heads, n_tokens, None).unwrap();
                 });
                 bench.compare(&case, &o, &narrow(&wanted), F32);
             }
@@ -134,14 +134,14 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
             let prompt = PromptCache { k: bench.input(&k), v: bench.input(&v), gate: bench.input(&gate) };
             let (q, o) = (bench.input(&q), bench.in_place(&before));
             bench.run(|plan| {
-                gated_attention::launch(plan, &q, &prompt, &o, heads, [n_tokens, adapter_len]).unwrap();
+                gated_attention::launch(plan, &q, &prompt, &o, None, heads, [n_tokens, adapter_len]).unwrap();
             });
             bench.compare(&case, &o, &narrow(&wanted), F32);
             // A closed gate leaves every bit alone.
             let closed = PromptCache { gate: bench.input(&vec![0.0; n_heads as usize]), ..prompt };
             let o = bench.in_place(&before);
             bench.run(|plan| {
-                gated_attention::launch(plan, &q, &closed, &o, heads, [n_tokens, adapter_len]).unwrap();
+                gated_attention::launch(plan, &q, &closed, &o, None, heads, [n_tokens, adapter_len]).unwrap();
             });
             let found: Vec<f32> = block_on(bench.gpu.read(&o, 0, n)).unwrap();
             if !adapter_tests::same_bits(&found, &before) {

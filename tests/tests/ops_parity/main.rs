@@ -5,6 +5,7 @@
 //! the end both show. The budgets are those of the kernels' headers.
 
 mod attention;
+mod backward;
 mod bench;
 mod pointwise;
 mod products;
@@ -16,7 +17,7 @@ use bench::Bench;
 use std::collections::BTreeSet;
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, fn(&mut Bench<'_>)); 12] = [
+const OPS: [(&str, fn(&mut Bench<'_>)); 18] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
@@ -29,6 +30,12 @@ const OPS: [(&str, fn(&mut Bench<'_>)); 12] = [
     ("attention", attention::attention),
     ("gated_attention", attention::gated_attention),
     ("sampling", sampling::sampling),
+    ("rms_norm_backward", backward::rms_norm),
+    ("swiglu_backward", backward::swiglu),
+    ("matmul_backward", backward::matmul),
+    ("cross_entropy", backward::cross_entropy),
+    ("attention_backward", backward::attention),
+    ("gated_attention_backward", backward::gated_attention),
 ];
 
 fn walk(gpu: &adapter_engine::gpu::Gpu, tier: &str) -> BTreeSet<&'static str> {

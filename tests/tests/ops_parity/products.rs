@@ -48,7 +48,7 @@ fn info(name: &str, tensor_type: TensorType, n_rows: usize, n_cols: usize, bytes
 }
 
 /// A matrix on the GPU and its dequantized twin `[N, C]`.
-fn matrix(bench: &Bench<'_>, tensor_type: TensorType, n_rows: usize, n_cols: usize, seed: u64) -> (Matrix, Vec<f64>) {
+pub fn matrix(bench: &Bench<'_>, tensor_type: TensorType, n_rows: usize, n_cols: usize, seed: u64) -> (Matrix, Vec<f64>) {
     let bytes = random_weights(tensor_type, n_rows * n_cols, seed);
     let tensor = info("weights", tensor_type, n_rows, n_cols, &bytes);
     let mut go_on = |_, _| ControlFlow::Continue(());

@@ -9,7 +9,7 @@ pub use file::{AdapterError, AdapterFile, GateActivation, GateKind, GateShape};
 use crate::gpu::{Buffer, PlanBuilder};
 use crate::layers::block::qkv_width;
 use crate::llama::Model;
-use crate::ops::gated_attention::MAX_ADAPTER_LEN;
+use crate::ops::gated_attention::{MAX_ADAPTER_LEN, PromptCache};
 use crate::ops::matmul::{self, Epilogue};
 use crate::Error;
 
@@ -57,14 +57,11 @@ impl Adapter {
             let plan = plan.build()?;
             let mut encoder = gpu.encoder();
             plan.encode(gpu, &mut encoder);
-            for a in 0..u64::from(file.adapter_len) {
-                let row_bytes = u64::from(kv_width) * 4;
-                let from = (a * u64::from(width) + u64::from(heads.n_heads * heads.head_dim)) * 4;
-                encoder.copy_buffer_to_buffer(product.raw(), from, k.raw(), a * row_bytes, row_bytes);
-                encoder.copy_buffer_to_buffer(product.raw(), from + row_bytes, v.raw(), a * row_bytes, row_bytes);
-            }
+            // The gates belong to sessions, which differ in strength.
+            let cache = PromptCache { k, v, gate: product.clone() };
+            cache.copy_from_product(&mut encoder, &product, heads, file.adapter_len);
             gpu.submit(encoder);
-            prompts.push((k, v));
+            prompts.push((cache.k, cache.v));
         }
         gpu.check()?;
         Ok(Self(Arc::new(Resident {

@@ -24,19 +24,27 @@ macro_rules! kernels {
 pub const KERNELS: &[Kernel] = kernels![
     "argmax",
     "attention",
+    "attention_backward_kv",
+    "attention_backward_q",
     "attention_lanes",
+    "cross_entropy",
     "embedding",
     "gated_attention",
+    "gated_attention_backward",
+    "gated_attention_reduce",
     "kv_cache_write",
     "matmul",
+    "matmul_backward",
     "matmul_tiled",
     "matvec",
     "repeat_penalty",
     "residual_add",
     "rms_norm",
+    "rms_norm_backward",
     "rope",
     "sample",
     "swiglu",
+    "swiglu_backward",
 ];
 
 const FRAGMENTS: &[Kernel] = kernels![

@@ -6,6 +6,7 @@ use crate::ops::attention::{self, Heads};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::kv_cache::{self, LayerCache};
 use crate::ops::matmul::{self, Epilogue, Matrix};
+use crate::ops::rope::Packed;
 use crate::ops::{rms_norm, swiglu};
 
 /// The frozen weights of one block.
@@ -71,6 +72,8 @@ pub struct Context<'a> {
     pub rope_table: &'a Buffer,
     /// T
     pub n_tokens: u32,
+    /// Several texts side by side (training), or one conversation.
+    pub packed: Option<Packed<'a>>,
 }
 
 impl Block {
@@ -88,17 +91,17 @@ impl Block {
         cache: &LayerCache,
         prompt: Option<(&PromptCache, u32)>,
     ) -> Result<(), GpuError> {
-        let Context { config, activations: act, step, rope_table, n_tokens } = context;
+        let Context { config, activations: act, step, rope_table, n_tokens, packed } = context;
         let heads = config.heads();
         let norm = rms_norm::Shape { n_tokens, n_channels: config.n_channels, first_token: 0, eps: config.eps };
         let product = |y_stride| matmul::Shape { n_tokens, y_stride, y_offset: 0 };
 
         rms_norm::launch(plan, &act.x, &self.attention_norm, &act.normed, norm)?;
         matmul::launch(plan, &self.qkv, &act.normed, &act.qkv, product(qkv_width(heads)), Epilogue::Store)?;
-        kv_cache::launch(plan, step, rope_table, &act.qkv, &act.q, cache, heads, n_tokens)?;
-        attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens)?;
+        kv_cache::launch(plan, step, rope_table, &act.qkv, &act.q, cache, heads, n_tokens, packed)?;
+        attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens, packed)?;
         if let Some((prompt, adapter_len)) = prompt {
-            gated_attention::launch(plan, &act.q, prompt, &act.attended, heads, [n_tokens, adapter_len])?;
+            gated_attention::launch(plan, &act.q, prompt, &act.attended, None, heads, [n_tokens, adapter_len])?;
         }
         matmul::launch(plan, &self.output, &act.attended, &act.x, product(config.n_channels), Epilogue::Add)?;
 

@@ -1,6 +1,7 @@
 //! Causal attention over the cache, grouped queries, online softmax. Kernel: `shaders/attention.wgsl`.
 
 use super::kv_cache::LayerCache;
+use super::rope::Packed;
 use crate::gpu::{Arg, Buffer, Gpu, GpuError, PlanBuilder, constants};
 
 #[repr(C)]
@@ -35,7 +36,7 @@ impl Heads {
 pub enum Variant {
     /// Through workgroup memory: every GPU.
     Workgroup,
-    /// In the lanes of a subgroup, no barrier: CPU adapters, heads of a multiple of 32.
+    /// In the lanes of a subgroup, no barrier: CPU adapters, heads of 32, 64, 96 or 128.
     Lanes,
 }
 
@@ -43,14 +44,18 @@ impl Variant {
     /// The variant that runs on `gpu`.
     pub fn choose(gpu: &Gpu, heads: Heads) -> Self {
         let tier = gpu.tier();
-        if tier.cpu && tier.broadcast && heads.head_dim.is_multiple_of(32) { Self::Lanes } else { Self::Workgroup }
+        let lanes = tier.cpu && tier.broadcast && heads.head_dim.is_multiple_of(32) && heads.head_dim <= 128;
+        if lanes { Self::Lanes } else { Self::Workgroup }
     }
 }
 
 /// `o[t,h,:] = softmax(q[t,h,:] k^T / sqrt(D)) v` over positions up to `step.past + t`. Shapes: `q, o [T,H,D]`.
 ///
+/// With `packed` several texts lie side by side (`step.past` is 0) and each token sees its own.
+///
 /// # Errors
 /// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch(
     plan: &mut PlanBuilder<'_>,
     step: &Buffer,
@@ -59,8 +64,9 @@ pub fn launch(
     o: &Buffer,
     heads: Heads,
     n_tokens: u32,
+    packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
-    launch_variant(plan, Variant::choose(plan.gpu(), heads), step, q, cache, o, heads, n_tokens)
+    launch_variant(plan, Variant::choose(plan.gpu(), heads), step, q, cache, o, heads, n_tokens, packed)
 }
 
 /// [`launch`] with a given variant.
@@ -77,6 +83,7 @@ pub fn launch_variant(
     o: &Buffer,
     heads: Heads,
     n_tokens: u32,
+    packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
@@ -86,27 +93,76 @@ pub fn launch_variant(
     let n_slots = n_tokens * per_group;
     let (kernel, slots, (name, value)) = match variant {
         // Registers carry 4 slots of a head of 64.
-        Variant::Lanes => ("attention_lanes", n_slots.min(if head_dim > 128 { 2 } else { 4 }), ("REGS", head_dim / 32)),
+        Variant::Lanes => ("attention_lanes", n_slots.min(4), ("REGS", head_dim / 32)),
         // Workgroup memory (16 KiB everywhere) carries 8 slots of a head of 128.
         Variant::Workgroup => {
             ("attention", n_slots.min(if head_dim > 128 { 4 } else { 8 }), ("HEAD_VEC4", head_dim / 4))
         }
     };
+    let mut args = vec![
+        Arg::Params(bytemuck::bytes_of(&params)),
+        Arg::Whole(step),
+        Arg::Whole(q),
+        Arg::Whole(&cache.k),
+        Arg::Whole(&cache.v),
+        Arg::Whole(o),
+    ];
+    if let Some(Packed { starts, stats }) = packed {
+        args.extend([Arg::Whole(starts), Arg::Whole(stats)]);
+    }
+    let constants = constants([
+        ("SLOTS", slots.to_string()),
+        ("LAST_SLOT", (slots - 1).to_string()),
+        (name, value.to_string()),
+        ("PACKED", u32::from(packed.is_some()).to_string()),
+    ]);
+    plan.launch(kernel, &constants, &args, [n_slots.div_ceil(slots), n_kv_heads, 1])
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct BackwardParams {
+    n_tokens: u32,
+    n_heads: u32,
+    n_kv_heads: u32,
+    scale: f32,
+}
+
+/// Gradients to queries, keys and values, written to `dqkv [T, (H+2K)D]` (still turned). Shapes: `d_o, q, o [T,H,D]`.
+/// Probabilities are computed again from the log-sum-exp in `packed.stats`: no T x T buffer.
+/// Kernels: `shaders/{attention_backward_q,attention_backward_kv}.wgsl`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_backward(
+    plan: &mut PlanBuilder<'_>,
+    d_o: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    packed: Packed<'_>,
+    dqkv: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+) -> Result<(), GpuError> {
+    let Heads { n_heads, n_kv_heads, head_dim } = heads;
+    let params = BackwardParams { n_tokens, n_heads, n_kv_heads, scale: heads.scale() };
+    let params = Arg::Params(bytemuck::bytes_of(&params));
+    let constants = constants([("HEAD_VEC4", (head_dim / 4).to_string())]);
+    let [d_o, q, k, v, o] = [d_o, q, &cache.k, &cache.v, o].map(Arg::Whole);
+    let [starts, stats, dqkv] = [packed.starts, packed.stats, dqkv].map(Arg::Whole);
+    let groups = |heads| [n_tokens.div_ceil(8), heads, 1];
     plan.launch(
-        kernel,
-        &constants([
-            ("SLOTS", slots.to_string()),
-            ("LAST_SLOT", (slots - 1).to_string()),
-            (name, value.to_string()),
-        ]),
-        &[
-            Arg::Params(bytemuck::bytes_of(&params)),
-            Arg::Whole(step),
-            Arg::Whole(q),
-            Arg::Whole(&cache.k),
-            Arg::Whole(&cache.v),
-            Arg::Whole(o),
-        ],
-        [n_slots.div_ceil(slots), n_kv_heads, 1],
+        "attention_backward_q",
+        &constants,
+        &[params, d_o, q, k, v, o, starts, stats, dqkv],
+        groups(n_heads),
+    )?;
+    plan.launch(
+        "attention_backward_kv",
+        &constants,
+        &[params, d_o, q, k, v, starts, stats, dqkv],
+        groups(n_kv_heads),
     )
 }

@@ -1,6 +1,7 @@
 //! Splits the fused q, k, v product, turns q and k, appends k and v to the cache. Kernel: `shaders/kv_cache_write.wgsl`.
 
 use super::attention::Heads;
+use super::rope::Packed;
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
 
 #[repr(C)]
@@ -43,22 +44,21 @@ pub fn launch(
     cache: &LayerCache,
     heads: Heads,
     n_tokens: u32,
+    packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_tokens, n_heads, n_kv_heads, head_vec4: head_dim / 4 };
     let n_vec4 = u64::from(n_tokens) * u64::from(n_heads + 2 * n_kv_heads) * u64::from(head_dim / 4);
-    plan.launch(
-        "kv_cache_write",
-        &constants([]),
-        &[
-            Arg::Params(bytemuck::bytes_of(&params)),
-            Arg::Whole(step),
-            Arg::Whole(table),
-            Arg::Whole(qkv),
-            Arg::Whole(q),
-            Arg::Whole(&cache.k),
-            Arg::Whole(&cache.v),
-        ],
-        fold_groups(n_vec4.div_ceil(64)),
-    )
+    let mut args = vec![
+        Arg::Params(bytemuck::bytes_of(&params)),
+        Arg::Whole(step),
+        Arg::Whole(table),
+        Arg::Whole(qkv),
+        Arg::Whole(q),
+        Arg::Whole(&cache.k),
+        Arg::Whole(&cache.v),
+    ];
+    args.extend(packed.map(|packed| Arg::Whole(packed.starts)));
+    let constants = constants([("PACKED", u32::from(packed.is_some()).to_string())]);
+    plan.launch("kv_cache_write", &constants, &args, fold_groups(n_vec4.div_ceil(64)))
 }

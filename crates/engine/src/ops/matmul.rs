@@ -243,3 +243,45 @@ pub fn launch_variant(
     }
     Ok(())
 }
+
+/// The gradient to the input: `dx[t,c] (+)= sum_n dy[t, y_offset + n] w[n,c]`; the weights are frozen. Shapes: `dy
+/// [T,y_stride]`, `dx [T,C]`. Kernel: `shaders/matmul_backward.wgsl`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_backward(
+    plan: &mut PlanBuilder<'_>,
+    matrix: &Matrix,
+    dy: &Buffer,
+    dx: &Buffer,
+    shape: Shape,
+    add: bool,
+) -> Result<(), GpuError> {
+    let n_blocks = matrix.n_cols / 32;
+    // 16 KiB of workgroup memory carry 4 slices of 4 tokens; a CPU adapter runs the slices one after the other anyway.
+    let (slices, tokens) = (if plan.gpu().tier().cpu { 1 } else { 4 }, 4);
+    for (index, part) in matrix.parts.iter().enumerate() {
+        // What an earlier part has stored is added to.
+        let epilogue = if add || index > 0 { Epilogue::Add } else { Epilogue::Store };
+        let Shape { n_tokens, y_stride, y_offset } = shape;
+        let params = [part.n_rows, part.n_tiles, n_blocks, y_offset + part.first_row, y_stride, n_tokens, 0, 0];
+        plan.launch(
+            "matmul_backward",
+            &constants([
+                ("FORMAT", part.layout.fragment.to_owned()),
+                ("EPILOGUE", epilogue.name().to_owned()),
+                ("SLICES", slices.to_string()),
+                ("TOKENS", tokens.to_string()),
+            ]),
+            &[
+                Arg::Params(bytemuck::bytes_of(&params)),
+                Arg::Whole(&part.q),
+                Arg::Whole(&part.s),
+                Arg::Whole(dy),
+                Arg::Whole(dx),
+            ],
+            fold_groups(u64::from(n_blocks) * u64::from(n_tokens.div_ceil(tokens))),
+        )?;
+    }
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Root-mean-square norm over channels. Kernel: `shaders/rms_norm.wgsl`.
 
-use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
+use crate::gpu::{Arg, Buffer, Constants, GpuError, PlanBuilder, constants, fold_groups};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -35,13 +35,78 @@ pub fn launch(
     y: &Buffer,
     shape: Shape,
 ) -> Result<(), GpuError> {
-    let Shape { n_tokens, n_channels, first_token, eps } = shape;
-    let params = Params { n_tokens, n_vec4: n_channels / 4, first_token, eps };
-    let wg = if plan.gpu().tier().cpu { 8 } else { 256 };
+    let params = shape.params();
     plan.launch(
         "rms_norm",
-        &constants([("WG", wg.to_string())]),
+        &variant(plan, false),
         &[Arg::Params(bytemuck::bytes_of(&params)), Arg::Whole(x), Arg::Whole(weight), Arg::Whole(y)],
-        fold_groups(u64::from(n_tokens)),
+        fold_groups(u64::from(shape.n_tokens)),
     )
+}
+
+/// As [`launch`] for the rows of `x` that `rows [..]` names from entry `shape.first_token` on.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_gather(
+    plan: &mut PlanBuilder<'_>,
+    x: &Buffer,
+    weight: &Buffer,
+    y: &Buffer,
+    rows: &Buffer,
+    shape: Shape,
+) -> Result<(), GpuError> {
+    let params = shape.params();
+    plan.launch(
+        "rms_norm",
+        &variant(plan, true),
+        &[
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Whole(x),
+            Arg::Whole(weight),
+            Arg::Whole(y),
+            Arg::Whole(rows),
+        ],
+        fold_groups(u64::from(shape.n_tokens)),
+    )
+}
+
+/// The gradient to `x`, added to `dx`; with `rows` (as in [`launch_gather`]) stored in those rows of `dx`. The weight is
+/// frozen. Kernel: `shaders/rms_norm_backward.wgsl`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_backward(
+    plan: &mut PlanBuilder<'_>,
+    dy: &Buffer,
+    x: &Buffer,
+    weight: &Buffer,
+    dx: &Buffer,
+    rows: Option<&Buffer>,
+    shape: Shape,
+) -> Result<(), GpuError> {
+    let params = shape.params();
+    let mut args = vec![
+        Arg::Params(bytemuck::bytes_of(&params)),
+        Arg::Whole(dy),
+        Arg::Whole(x),
+        Arg::Whole(weight),
+        Arg::Whole(dx),
+    ];
+    args.extend(rows.map(Arg::Whole));
+    let constants = variant(plan, rows.is_some());
+    plan.launch("rms_norm_backward", &constants, &args, fold_groups(u64::from(shape.n_tokens)))
+}
+
+impl Shape {
+    fn params(self) -> Params {
+        let Self { n_tokens, n_channels, first_token, eps } = self;
+        Params { n_tokens, n_vec4: n_channels / 4, first_token, eps }
+    }
+}
+
+/// 8 threads where a workgroup runs on one core, 256 on a GPU.
+fn variant(plan: &PlanBuilder<'_>, gather: bool) -> Constants {
+    let wg = if plan.gpu().tier().cpu { 8 } else { 256 };
+    constants([("WG", wg.to_string()), ("GATHER", u32::from(gather).to_string())])
 }

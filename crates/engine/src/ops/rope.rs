@@ -82,6 +82,17 @@ struct Params {
     n_heads: u32,
     head_vec4: u32,
     sign: f32,
+    n_turned: u32,
+    unused: [u32; 3],
+}
+
+/// Several texts side by side, each counting its positions from 0: what training uses.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed<'a> {
+    /// `[T]`, for each token the first token of its text; ascending.
+    pub starts: &'a Buffer,
+    /// `[T, H, 2]`: log-sum-exp of the attention scores (written by the forward pass), and delta (by the backward pass).
+    pub stats: &'a Buffer,
 }
 
 /// Turns `x [T, heads, D]` in place by the angles of positions `step.past + t`; `inverse` turns back.
@@ -96,11 +107,41 @@ pub fn launch(
     [n_tokens, n_heads, head_dim]: [u32; 3],
     inverse: bool,
 ) -> Result<(), GpuError> {
-    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign: if inverse { -1.0 } else { 1.0 } };
+    let sign = if inverse { -1.0 } else { 1.0 };
+    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign, n_turned: n_heads, unused: [0; 3] };
     plan.launch(
         "rope",
-        &constants([]),
+        &constants([("PACKED", "0".to_owned())]),
         &[Arg::Params(bytemuck::bytes_of(&params)), Arg::Whole(step), Arg::Whole(table), Arg::Whole(x)],
+        fold_groups((u64::from(n_tokens) * u64::from(n_heads) * u64::from(head_dim / 4)).div_ceil(64)),
+    )
+}
+
+/// The gradient of the rotation in a fused `dqkv [T, heads, D]`: the first `n_turned` heads are turned back, each token by
+/// its position in its own text.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_backward(
+    plan: &mut PlanBuilder<'_>,
+    step: &Buffer,
+    table: &Buffer,
+    dqkv: &Buffer,
+    packed: Packed<'_>,
+    [n_tokens, n_heads, head_dim]: [u32; 3],
+    n_turned: u32,
+) -> Result<(), GpuError> {
+    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign: -1.0, n_turned, unused: [0; 3] };
+    plan.launch(
+        "rope",
+        &constants([("PACKED", "1".to_owned())]),
+        &[
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Whole(step),
+            Arg::Whole(table),
+            Arg::Whole(dqkv),
+            Arg::Whole(packed.starts),
+        ],
         fold_groups((u64::from(n_tokens) * u64::from(n_heads) * u64::from(head_dim / 4)).div_ceil(64)),
     )
 }

@@ -79,12 +79,17 @@ pub enum TextError {
         /// Their text.
         text: String,
     },
-    /// A token is not UTF-8.
-    #[error("vocabulary: token {id} is not UTF-8")]
-    TokenNotUtf8 {
-        /// The token.
-        id: u32,
+    /// A token or merge is not UTF-8.
+    #[error("vocabulary: entry {index} of the {list} is not UTF-8")]
+    NotUtf8 {
+        /// Which list.
+        list: &'static str,
+        /// Its place there.
+        index: usize,
     },
+    /// The metadata of the model file are of other types.
+    #[error(transparent)]
+    Metadata(crate::formats::GgufError),
     /// A merge is not two non-empty parts with a space between them.
     #[error("vocabulary: merge {index} is {merge:?}, it must be two parts with one space between them")]
     Merge {
@@ -186,6 +191,7 @@ impl TextError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Metadata(error) => error.hint(),
             Self::UnsupportedModel { .. } | Self::UnknownPreTokenizer { .. } => {
                 "use a LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral model; llama.cpp runs models with other tokenizers"
             }

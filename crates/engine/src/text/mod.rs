@@ -19,6 +19,7 @@ mod terminal;
 mod tokenizer;
 mod unicode;
 mod vocab;
+mod vocab_gguf;
 
 pub use chat_template::{ChatTemplate, Message, RenderOptions, Rendered, Segment, encode_chat};
 pub use error::TextError;

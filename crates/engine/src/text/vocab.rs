@@ -11,6 +11,8 @@ pub(super) const MAX_TOKENS: usize = 1 << 20;
 pub(super) const MAX_MERGES: usize = 1 << 22;
 /// The longest token in bytes. The longest in use have 512.
 const MAX_TOKEN_BYTES: usize = 4096;
+/// All tokens together in bytes. LLaMA 3 has 0.9 MB.
+const MAX_VOCAB_BYTES: usize = 1 << 28;
 
 /// What a model file says about its tokenizer, unchecked. [`super::Tokenizer::from_vocab`] checks it.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +166,7 @@ impl Vocab {
 
         let mut texts: Vec<Arc<str>> = Vec::with_capacity(n);
         let mut ids = HashMap::with_capacity(n);
+        check_limit("the bytes of all tokens", tokens.iter().map(String::len).sum(), 1, MAX_VOCAB_BYTES)?;
         let mut max_token_bytes = 0;
         for (id, token) in tokens.into_iter().enumerate() {
             check_limit("the bytes of a token", token.len(), 1, MAX_TOKEN_BYTES)?;
@@ -265,9 +268,7 @@ impl Vocab {
                 TokenKind::Byte => self.bytes.push(parse_byte_token(id as u32, text)?),
                 TokenKind::Undefined | TokenKind::Unused => {}
             }
-            // MAX_TOKENS * MAX_TOKEN_BYTES is 2^32, but a file of that size of tokens is refused by the GGUF reader;
-            // saturating keeps this total anyway.
-            self.starts.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+            self.starts.push(self.bytes.len() as u32); // <= MAX_VOCAB_BYTES
         }
         Ok(())
     }

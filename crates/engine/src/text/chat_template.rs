@@ -1,0 +1,411 @@
+//! Chat templates: messages to a prompt, with the template's text and people's text kept apart.
+//!
+//! A template is a Jinja program that comes with a model file. It runs in minijinja with a budget of instructions and
+//! memory, without files, clock or host objects (CVE-2024-34359 was such a template run by Python).
+//!
+//! # Whose text is it?
+//! Only control tokens that the template writes may count; `<|im_end|>` in a message must stay text. So each template is
+//! rendered twice: with the messages, and with a made-up word in place of each. The second rendering (the skeleton)
+//! shows where the messages stand in the first, also if the template trims them. Both are tokenized as one text in which
+//! control tokens are found only in the template's stretches ([`Tokenizer::encode_parts`]). So the ids are those of the
+//! plain rendering (and of llama.cpp) whenever no message holds a control token's text, with no seams between the parts,
+//! and they are safe whenever one does.
+//!
+//! Some templates change messages more than that (cut out a `<think>` part, escape JSON). Then the stretches cannot be
+//! found. Such a rendering is accepted as a whole if it holds the same control tokens in the same order as its skeleton,
+//! to which no message contributed; else it is refused ([`TextError::TemplateMixesContent`]).
+
+use std::io;
+use std::ops::Range;
+
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, State, context, syntax::SyntaxConfig};
+use serde::Serialize as _;
+
+use super::builtin_templates::{BUILT_IN, NAMES};
+use super::error::{TextError, shown};
+use super::tokenizer::{Part, Special, Tokenizer};
+
+/// Budget of one rendering, in minijinja's fuel: about this many instructions, and 64 bytes for each.
+const FUEL: u64 = 200_000;
+/// Depth of loops, conditions and macros.
+const RECURSION_LIMIT: usize = 64;
+/// The longest prompt in bytes.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+/// The longest template in bytes. The longest in use have about 40,000.
+const MAX_TEMPLATE_BYTES: usize = 1 << 18;
+/// The longest role.
+const MAX_ROLE_BYTES: usize = 32;
+/// The name of the one template in its environment.
+const TEMPLATE: &str = "chat";
+/// Marks an error that the template raised itself.
+const REFUSED: &str = "raise_exception: ";
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, or what else a template knows.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of `role`.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_pairs([("role", self.role.as_str()), ("content", self.content.as_str())])
+    }
+}
+
+/// What a template may want to know besides the messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// Whether the prompt ends where an answer of the assistant begins.
+    pub add_generation_prompt: bool,
+    /// Today's date as LLaMA 3.1 writes it, `26 Jul 2024`: what `strftime_now` returns. Without it a template that asks
+    /// for the date uses its own.
+    pub date: Option<String>,
+}
+
+/// A stretch of a rendered prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment<'a> {
+    /// Written by the template: its control tokens count.
+    TemplateText(&'a str),
+    /// Written by a person or taken from data: it is text only.
+    Content(&'a str),
+}
+
+/// A rendered prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    text: String,
+    origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Where the messages stand, in order.
+    Known(Vec<Range<usize>>),
+    /// The template rewrites messages: the rendering with made-up words in their place.
+    Unknown { skeleton: String },
+}
+
+impl Rendered {
+    /// The whole prompt as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The prompt in stretches, or `None` if the template rewrites messages so that they cannot be found again.
+    #[must_use]
+    pub fn segments(&self) -> Option<Vec<Segment<'_>>> {
+        let Origin::Known(contents) = &self.origin else { return None };
+        let mut segments = Vec::with_capacity(2 * contents.len() + 1);
+        let mut at = 0;
+        for content in contents {
+            if at < content.start {
+                segments.push(Segment::TemplateText(&self.text[at..content.start]));
+            }
+            if !content.is_empty() {
+                segments.push(Segment::Content(&self.text[content.clone()]));
+            }
+            at = content.end;
+        }
+        if at < self.text.len() {
+            segments.push(Segment::TemplateText(&self.text[at..]));
+        }
+        Some(segments)
+    }
+}
+
+/// A chat template, ready to render.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// A template from its Jinja source; `bos_token` and `eos_token` in it are those of `tokenizer`.
+    ///
+    /// # Errors
+    /// If it is longer than 256 KiB or does not parse.
+    pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self, TextError> {
+        if source.len() > MAX_TEMPLATE_BYTES {
+            return Err(TextError::TemplateTooLong { bytes: source.len(), limit: MAX_TEMPLATE_BYTES });
+        }
+        let mut environment = Environment::new();
+        // As transformers sets up Jinja for chat templates.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(TextError::TemplateSyntax)?);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION_LIMIT);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_filter("tojson", to_json);
+        environment.add_template_owned(TEMPLATE, source.to_owned()).map_err(TextError::TemplateSyntax)?;
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok()).unwrap_or_default().to_owned();
+        Ok(Self { environment, source: source.to_owned(), bos: text(tokenizer.bos()), eos: text(tokenizer.eos()) })
+    }
+
+    /// A built-in template: `chatml`, `llama3`, `llama2`, `zephyr` or `alpaca`.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn built_in(name: &str, tokenizer: &Tokenizer) -> Result<Self, TextError> {
+        let Some((_, source)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
+            return Err(TextError::UnknownTemplate { name: shown(name), known: NAMES });
+        };
+        Self::new(source, tokenizer)
+    }
+
+    /// The template of the model file. A file without one gets `chatml` or `llama3` if its vocabulary has their control
+    /// tokens, else `alpaca`, which needs none and is what adapters are trained with.
+    ///
+    /// # Errors
+    /// If the template does not parse.
+    pub fn from_vocab(tokenizer: &Tokenizer) -> Result<Self, TextError> {
+        if let Some(source) = tokenizer.chat_template() {
+            return Self::new(source, tokenizer);
+        }
+        let has = |names: &[&str]| names.iter().all(|name| tokenizer.id_of(name).is_some());
+        let name = if has(&["<|im_start|>", "<|im_end|>"]) {
+            "chatml"
+        } else if has(&["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]) {
+            "llama3"
+        } else {
+            "alpaca"
+        };
+        Self::built_in(name, tokenizer)
+    }
+
+    /// The Jinja source, to be shown.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Renders a chat.
+    ///
+    /// # Errors
+    /// If there are no messages, a role is not a plain name, or the template fails, refuses the messages or writes more
+    /// than 1 MiB.
+    pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<Rendered, TextError> {
+        if messages.is_empty() {
+            return Err(TextError::NoMessages);
+        }
+        for message in messages {
+            // Roles stand between control tokens; a data set may bring any.
+            let allowed = message.role.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            if !allowed || !(1..=MAX_ROLE_BYTES).contains(&message.role.len()) {
+                return Err(TextError::Role { role: shown(&message.role) });
+            }
+        }
+        let text = self.run(messages, options)?;
+
+        let words = self.made_up_words(messages);
+        let stand_ins: Vec<Message> = messages
+            .iter()
+            .zip(&words)
+            // An empty message stays empty: templates ask whether there is one.
+            .map(|(message, word)| Message::new(&*message.role, if message.content.is_empty() { "" } else { word }))
+            .collect();
+        // A template may refuse the made-up words where it took the messages; then nothing is known about it.
+        let skeleton = match self.run(&stand_ins, options) {
+            Ok(skeleton) => skeleton,
+            Err(_) => return Err(TextError::TemplateMixesContent),
+        };
+        let origin = match align(&text, &skeleton, messages, &words) {
+            Some(contents) => Origin::Known(contents),
+            None => Origin::Unknown { skeleton },
+        };
+        Ok(Rendered { text, origin })
+    }
+
+    /// A word for each message that occurs neither in the template nor in a message, and is no beginning of another.
+    fn made_up_words(&self, messages: &[Message]) -> Vec<String> {
+        let taken = |stem: &str| {
+            [&self.source, &self.bos, &self.eos].into_iter().chain(messages.iter().map(|m| &m.content)).any(|t| t.contains(stem))
+        };
+        // There are fewer stems in all these texts than bytes, so this ends.
+        let stem = (0_u64..).map(|n| format!("Zqx{n}w")).find(|stem| !taken(stem)).unwrap_or_default();
+        (0..messages.len()).map(|i| format!("{stem}{i}z")).collect()
+    }
+
+    fn run(&self, messages: &[Message], options: &RenderOptions) -> Result<String, TextError> {
+        let template = self.environment.get_template(TEMPLATE).map_err(TextError::TemplateSyntax)?;
+        let date = options.date.clone();
+        let strftime_now = match date {
+            Some(date) => Value::from_function(move |_format: &str| date.clone()),
+            None => Value::UNDEFINED,
+        };
+        let context = context! {
+            messages => messages.iter().map(Message::to_value).collect::<Vec<_>>(),
+            add_generation_prompt => options.add_generation_prompt,
+            bos_token => &self.bos,
+            eos_token => &self.eos,
+            strftime_now => strftime_now,
+            // transformers passes these as None where there are none.
+            tools => (),
+            documents => (),
+        };
+        let mut output = Bounded { bytes: Vec::new(), over: false };
+        match template.render_captured_to(context, &mut output) {
+            Ok(_) => {}
+            Err(_) if output.over => return Err(TextError::TemplateOutput { limit: MAX_OUTPUT_BYTES }),
+            Err(error) => {
+                return Err(match error.detail().and_then(|detail| detail.strip_prefix(REFUSED)) {
+                    Some(message) => TextError::TemplateRefused(shown(message)),
+                    None => TextError::TemplateFailed(error),
+                });
+            }
+        }
+        // minijinja writes text only; lossy rather than another error for what cannot be.
+        Ok(String::from_utf8(output.bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+}
+
+/// Where the messages stand in `text`, if it is `skeleton` with each made-up word replaced by its message, as it is or
+/// trimmed.
+fn align(text: &str, skeleton: &str, messages: &[Message], words: &[String]) -> Option<Vec<Range<usize>>> {
+    // The skeleton as template text, (message, template text)*.
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        found.extend(skeleton.match_indices(word.as_str()).map(|(at, _)| (at, index)));
+    }
+    found.sort_unstable();
+    let mut contents = Vec::with_capacity(found.len());
+    let first = found.first().map_or(skeleton.len(), |&(at, _)| at);
+    let mut at = skip(text, 0, skeleton.get(..first)?)?;
+    for (i, &(start, index)) in found.iter().enumerate() {
+        let after = start + words.get(index)?.len();
+        let next = found.get(i + 1).map_or(skeleton.len(), |&(next, _)| next);
+        let between = skeleton.get(after..next)?;
+        let content = messages.get(index)?.content.as_str();
+        let forms = [content, content.trim(), content.trim_end(), content.trim_start()];
+        let (range, end) = forms.iter().find_map(|form| {
+            let end = skip(text, at, form)?;
+            let after = skip(text, end, between)?;
+            // The last stretch must also end the text, or another form fits better.
+            (i + 1 < found.len() || after == text.len()).then_some((at..end, after))
+        })?;
+        contents.push(range);
+        at = end;
+    }
+    (at == text.len()).then_some(contents)
+}
+
+/// The position after `part` if it stands in `text` at `at`.
+fn skip(text: &str, at: usize, part: &str) -> Option<usize> {
+    text.get(at..)?.starts_with(part).then_some(at + part.len())
+}
+
+/// The ids of a chat, ready to be run: begins with the begin token once if the model wants one.
+///
+/// # Errors
+/// Those of [`ChatTemplate::render`] and [`Tokenizer::encode`], and [`TextError::TemplateMixesContent`] if the template
+/// rewrites messages and control tokens could come from one.
+pub fn encode_chat(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    messages: &[Message],
+    options: &RenderOptions,
+) -> Result<Vec<u32>, TextError> {
+    let rendered = template.render(messages, options)?;
+    let ids = match (rendered.segments(), &rendered.origin) {
+        (Some(segments), _) => {
+            let parts: Vec<Part<'_>> = segments
+                .into_iter()
+                .map(|segment| match segment {
+                    Segment::TemplateText(text) => Part { text, special: Special::Parse },
+                    Segment::Content(text) => Part { text, special: Special::AsText },
+                })
+                .collect();
+            tokenizer.encode_parts(&parts)?
+        }
+        (None, Origin::Unknown { skeleton }) => {
+            if tokenizer.control_tokens(rendered.text())? != tokenizer.control_tokens(skeleton)? {
+                return Err(TextError::TemplateMixesContent);
+            }
+            tokenizer.encode(rendered.text(), Special::Parse)?
+        }
+        (None, Origin::Known(_)) => return Err(TextError::TemplateMixesContent),
+    };
+    match tokenizer.bos().filter(|bos| tokenizer.add_bos() && ids.first() != Some(bos)) {
+        Some(bos) => Ok(std::iter::once(bos).chain(ids).collect()),
+        None => Ok(ids),
+    }
+}
+
+/// A writer that takes [`MAX_OUTPUT_BYTES`].
+struct Bounded {
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MAX_OUTPUT_BYTES {
+            self.over = true;
+            return Err(io::Error::from(io::ErrorKind::WriteZero));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How templates refuse messages, for instance roles that do not alternate.
+fn raise_exception(message: &str) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{message}")))
+}
+
+/// `json.dumps(value, ensure_ascii=False, indent=indent)` as transformers has it; minijinja's own escapes HTML.
+fn to_json(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = kwargs.get("indent")?;
+    // Accepted and without effect, as far as they are in use.
+    let _: (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
+    kwargs.assert_all_used()?;
+    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut bytes = Vec::new();
+    match indent {
+        Some(indent) => {
+            let indent = " ".repeat(indent.min(16));
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonJson)).map_err(failed)?,
+    }
+    // Values may share parts, so that a small one is written as a large text.
+    state.consume_fuel(bytes.len() as u64 / 64)?;
+    String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
+/// Python's separators: `, ` and `: `.
+struct PythonJson;
+
+impl serde_json::ser::Formatter for PythonJson {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
