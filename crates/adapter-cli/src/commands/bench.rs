@@ -1,0 +1,349 @@
+//! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use adapter_engine::gpu::KernelTime;
+use adapter_engine::sampler::Sampling;
+use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::{Adapter, Model, Session};
+use pollster::block_on;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::flags::{Bench, Format, Gate, Global};
+use crate::load::{self, ModelFile};
+use crate::output::{self, Align, Table};
+use crate::{commands::inspect, interrupt};
+
+/// One row of the result.
+#[derive(Debug, Serialize)]
+struct Test {
+    test: String,
+    n_prompt: u32,
+    n_gen: u32,
+    tokens_per_second: Spread,
+    samples: Vec<f64>,
+}
+
+/// Tokens a second over the repetitions.
+#[derive(Debug, Serialize)]
+struct Spread {
+    mean: f64,
+    stddev: f64,
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+/// What `--format json` prints.
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    model: String,
+    quantization: String,
+    size_bytes: u64,
+    params: u64,
+    backend: String,
+    gpu: String,
+    driver: String,
+    tier: String,
+    adapter: Option<String>,
+    load_ms: f64,
+    gpu_bytes: u64,
+    /// The most memory this process had, where the system tells (Linux).
+    peak_rss_bytes: Option<u64>,
+    tests: Vec<Test>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<KernelTable>,
+}
+
+/// Where the time of one test went.
+#[derive(Serialize)]
+struct KernelTable {
+    test: String,
+    dispatches_per_token: f64,
+    kernels: Vec<KernelRow>,
+}
+
+#[derive(Serialize)]
+struct KernelRow {
+    kernel: &'static str,
+    dispatches: u64,
+    millis: f64,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Read,
+    Write,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A model that cannot be used, tests longer than its context, or a GPU that fails.
+pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
+    let _busy = interrupt::busy();
+    let file = ModelFile::open(&load::model_path(&flags.model)?)?;
+    let plans = plans(flags, file.config.n_context)?;
+    let mut bench = Prepared::new(global, flags, &file, false)?;
+    let mut tests = Vec::new();
+    for (kind, n) in &plans {
+        tests.push(bench.measure(*kind, *n, flags.repetitions)?);
+    }
+    let gpu = bench.model.gpu().clone();
+    let summary = gpu.summary().clone();
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        model: file.name(),
+        quantization: inspect::main_type(file.gguf.tensors()),
+        size_bytes: file.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum(),
+        params: file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+        backend: summary.backend,
+        gpu: summary.name,
+        driver: summary.driver,
+        tier: gpu.tier().to_string(),
+        adapter: bench.session.adapter().map(|(adapter, strength)| format!("{} x{strength}", adapter.name())),
+        load_ms: bench.load_ms,
+        gpu_bytes: gpu.used_bytes(),
+        peak_rss_bytes: peak_rss(),
+        tests,
+        kernels: Vec::new(),
+    };
+    drop((bench, gpu)); // its memory, before the model is loaded again
+    if global.verbose {
+        report.kernels = profile(global, flags, &file, &plans)?;
+    }
+    write_report(&report, flags.format)
+}
+
+/// The tests the flags ask for.
+fn plans(flags: &Bench, n_context: u32) -> Result<Vec<(Kind, u32)>, Failure> {
+    let limit = flags.model.context.unwrap_or(n_context).min(n_context);
+    for (flag, n) in [("-p", flags.n_prompt), ("-n", flags.n_gen)] {
+        if n > limit {
+            let message = format!("{flag} {n} is more than the context of {limit} tokens");
+            return Err(Failure::wrong_use(message, format!("give {flag} {limit} or less")));
+        }
+    }
+    let both = [(Kind::Read, flags.n_prompt), (Kind::Write, flags.n_gen)];
+    let plans: Vec<_> = both.into_iter().filter(|(_, n)| *n > 0).collect();
+    if plans.is_empty() {
+        return Err(Failure::wrong_use("both tests have 0 tokens", "give -p or -n a number"));
+    }
+    Ok(plans)
+}
+
+struct Prepared {
+    model: Model,
+    session: Session,
+    load_ms: f64,
+}
+
+impl Prepared {
+    fn new(global: &Global, flags: &Bench, file: &ModelFile, profile: bool) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let adapter = match &flags.adapter.adapter {
+            Some(path) => Some(load::adapter_file(path, flags.adapter.gate.map(Gate::kind))?),
+            None => None,
+        };
+        let gpu = load::gpu(global, profile)?;
+        let model = file.load(&gpu)?;
+        let context = Some(flags.n_prompt.max(flags.n_gen).saturating_add(1));
+        let mut session = Session::new(&model, &SessionOptions { context, prefill_chunk: None })?;
+        let adapter = match adapter {
+            Some((name, file)) => Some(Adapter::load(&model, &name, &file)?),
+            None => None,
+        };
+        session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
+        gpu.wait()?;
+        let load_ms = output::rounded(start.elapsed().as_secs_f64() * 1e3);
+        Ok(Self { model, session, load_ms })
+    }
+
+    fn measure(&mut self, kind: Kind, n: u32, repetitions: u32) -> Result<Test, Failure> {
+        let test = match kind {
+            Kind::Read => format!("pp{n}"),
+            Kind::Write => format!("tg{n}"),
+        };
+        let bar = output::bar(u64::from(repetitions), &format!("{test} {{wide_bar}} {{pos}}/{{len}}"));
+        let mut samples = Vec::new();
+        self.once(kind, n)?; // shaders are compiled and pages are touched by now
+        for _ in 0..repetitions {
+            samples.push(output::rounded(f64::from(n) / self.once(kind, n)?));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let (n_prompt, n_gen) = match kind {
+            Kind::Read => (n, 0),
+            Kind::Write => (0, n),
+        };
+        Ok(Test { test, n_prompt, n_gen, tokens_per_second: spread(&samples), samples })
+    }
+
+    /// One run from an empty context; seconds.
+    fn once(&mut self, kind: Kind, n: u32) -> Result<f64, Failure> {
+        if interrupt::requested() {
+            return Err(Failure::Interrupted);
+        }
+        self.session.truncate(0);
+        // Ids spread over the vocabulary by a fixed rule: which ones does not matter, that they are the same does.
+        let n_vocab = u64::from(self.model.config().n_vocab);
+        let ids: Vec<u32> = (1..=u64::from(n)).map(|i| (i.wrapping_mul(2_654_435_761) % n_vocab) as u32).collect();
+        // What the last run computed ahead is not part of this one.
+        self.model.gpu().wait()?;
+        let start = Instant::now();
+        match kind {
+            Kind::Read => {
+                block_on(self.session.logits(&ids, Rows::Last))?;
+            }
+            Kind::Write => {
+                let first = ids.get(..1).unwrap_or_default();
+                let mut progress = |_, _| interrupt::flow();
+                let mut generation = block_on(self.session.generate(first, &Sampling::greedy(), &mut progress))?;
+                for _ in 0..n {
+                    if interrupt::requested() {
+                        return Err(Failure::Interrupted);
+                    }
+                    block_on(generation.next())?;
+                }
+            }
+        }
+        Ok(start.elapsed().as_secs_f64())
+    }
+}
+
+fn spread(samples: &[f64]) -> Spread {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let n = sorted.len();
+    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+    let mean = sorted.iter().sum::<f64>() / (n.max(1) as f64);
+    let squares: f64 = sorted.iter().map(|sample| (sample - mean).powi(2)).sum();
+    // Of a sample, as llama-bench has it: n - 1.
+    let stddev = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
+    let median = f64::midpoint(at(n.saturating_sub(1) / 2), at(n / 2));
+    let [mean, stddev, median] = [mean, stddev, median].map(output::rounded);
+    Spread { mean, stddev, median, min: at(0), max: at(n.saturating_sub(1)) }
+}
+
+/// Runs every test once more with a timestamp around each kernel, which slows everything down: so apart from the figures.
+fn profile(
+    global: &Global,
+    flags: &Bench,
+    file: &ModelFile,
+    plans: &[(Kind, u32)],
+) -> Result<Vec<KernelTable>, Failure> {
+    let mut bench = Prepared::new(global, flags, file, true)?;
+    let mut tables = Vec::new();
+    for (kind, n) in plans {
+        bench.once(*kind, *n)?;
+        bench.model.gpu().take_profile();
+        bench.once(*kind, *n)?;
+        bench.model.gpu().wait()?;
+        let times = bench.model.gpu().take_profile();
+        if times.is_empty() {
+            output::warn("this GPU has no timestamp queries: no times of kernels");
+            break;
+        }
+        let dispatches: u64 = times.iter().map(|time| time.count).sum();
+        // Writing computes a token ahead of the last one asked for; each token begins with an embedding.
+        let embeddings = times.iter().find(|time| time.kernel == "embedding").map(|time| time.count);
+        let (name, tokens) = match kind {
+            Kind::Read => ("pp", u64::from(*n)),
+            Kind::Write => ("tg", embeddings.unwrap_or_else(|| u64::from(*n))),
+        };
+        tables.push(KernelTable {
+            test: format!("{name}{n}"),
+            dispatches_per_token: output::rounded(dispatches as f64 / tokens.max(1) as f64),
+            kernels: times.into_iter().map(row).collect(),
+        });
+    }
+    Ok(tables)
+}
+
+fn row(time: KernelTime) -> KernelRow {
+    KernelRow { kernel: time.kernel, dispatches: time.count, millis: output::rounded(time.millis) }
+}
+
+fn write_report(report: &Report, format: Format) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if format == Format::Json {
+        out.write_all(&output::json_pretty(report)?)?;
+        return Ok(());
+    }
+    let columns = [
+        ("model", Align::Left),
+        ("size", Align::Right),
+        ("params", Align::Right),
+        ("backend", Align::Left),
+        ("gpu", Align::Left),
+        ("test", Align::Right),
+        ("t/s", Align::Right),
+    ];
+    let mut table = Table::new(&columns);
+    for test in &report.tests {
+        let speed = &test.tokens_per_second;
+        table.row([
+            format!("{} {}", report.model, report.quantization),
+            output::bytes(report.size_bytes),
+            output::count(report.params),
+            report.backend.clone(),
+            report.gpu.clone(),
+            test.test.clone(),
+            format!("{:.2} ± {:.2}", speed.mean, speed.stddev),
+        ]);
+    }
+    table.write(&mut out)?;
+    for profile in &report.kernels {
+        let total: f64 = profile.kernels.iter().map(|row| row.millis).sum();
+        writeln!(
+            out,
+            "\n{}: {:.1} dispatches a token, {total:.1} ms in kernels (measured apart; timestamps slow the run down)",
+            profile.test, profile.dispatches_per_token
+        )?;
+        let right = Align::Right;
+        let mut table = Table::new(&[
+            ("kernel", Align::Left),
+            ("dispatches", right),
+            ("ms", right),
+            ("us each", right),
+            ("share", right),
+        ]);
+        for row in &profile.kernels {
+            table.row([
+                row.kernel.to_owned(),
+                row.dispatches.to_string(),
+                format!("{:.2}", row.millis),
+                format!("{:.1}", row.millis * 1e3 / (row.dispatches.max(1) as f64)),
+                format!("{:.1} %", row.millis * 100.0 / total.max(f64::MIN_POSITIVE)),
+            ]);
+        }
+        table.write(&mut out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// `VmHWM` of `/proc/self/status`; other systems have no file that says it.
+fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_that_of_a_sample() {
+        let spread = spread(&[4.0, 1.0, 3.0, 2.0]);
+        assert!((spread.mean - 2.5).abs() < 1e-12);
+        assert!((spread.median - 2.5).abs() < 1e-12);
+        assert!((spread.stddev - 1.291).abs() < 1e-12); // sqrt(5 / 3)
+        assert!((spread.max - 4.0).abs() < 1e-12 && (spread.min - 1.0).abs() < 1e-12);
+        assert!(super::spread(&[7.0]).stddev.abs() < 1e-12);
+    }
+}

@@ -1,0 +1,112 @@
+//! `debug`: what the engine computes, for comparing with other programs.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::text::Special;
+use adapter_engine::{Adapter, Session};
+use pollster::block_on;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::failure::Failure;
+use crate::flags::{Gate, Global, Logits, Tokenize};
+use crate::load::{self, ModelFile};
+use crate::output::Readers;
+use crate::{interrupt, output};
+
+/// `debug tokenize`
+///
+/// # Errors
+/// A model or text that cannot be used.
+pub fn tokenize(flags: &Tokenize) -> Result<(), Failure> {
+    let text = match flags.file.to_str() {
+        Some("-") => load::read_stdin()?,
+        _ => load::utf8(load::read_small(&flags.file)?, &flags.file)?,
+    };
+    let tokenizer = ModelFile::open(&load::model_path(&flags.model)?)?.tokenizer()?;
+    let mut ids = tokenizer.encode(&text, Special::Parse)?;
+    if flags.bos {
+        let missing = || Failure::failed("the model has no begin token", "leave --bos out");
+        ids.insert(0, tokenizer.bos().ok_or_else(missing)?);
+    }
+    io::stdout().write_all(&output::json_line(&ids)?)?;
+    Ok(())
+}
+
+/// `debug logits`
+///
+/// # Errors
+/// Ids, a model or an adapter that cannot be used, or a file that cannot be written.
+pub fn logits(global: &Global, flags: &Logits) -> Result<(), Failure> {
+    let ids = read_ids(&flags.ids)?;
+    let _busy = interrupt::busy();
+    let file = ModelFile::open(&load::model_path(&flags.model)?)?;
+    let adapter = match &flags.adapter.adapter {
+        Some(path) => Some(load::adapter_file(path, flags.adapter.gate.map(Gate::kind))?),
+        None => None,
+    };
+    let gpu = load::gpu(global, false)?;
+    let model = file.load(&gpu)?;
+    let adapter = match adapter {
+        Some((name, file)) => Some(Adapter::load(&model, &name, &file)?),
+        None => None,
+    };
+    let wanted = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let context = Some(flags.model.context.unwrap_or(wanted));
+    let mut session = Session::new(&model, &SessionOptions { context, prefill_chunk: None })?;
+    session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
+    let rows = if flags.last { Rows::Last } else { Rows::All };
+    let values = block_on(session.logits(&ids, rows)).map_err(|error| Failure::from(error).at(&flags.ids))?;
+    let n_vocab = model.config().n_vocab as usize;
+    let shape = if flags.last { vec![n_vocab] } else { vec![ids.len(), n_vocab] };
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let not_written = |error: safetensors::SafeTensorError| Failure::failed(error.to_string(), "please report this");
+    let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(not_written)?;
+    let content = safetensors::serialize([("logits", view)], None).map_err(not_written)?;
+    output::write_whole(&flags.out, &content, Readers::Usual)
+        .map_err(|error| Failure::file("cannot write the logits", &flags.out, &error))?;
+    if global.verbose {
+        let size = output::bytes(content.len() as u64);
+        output::note(&format!("[{} tokens on {}, {size}: {}]", ids.len(), gpu.summary().name, flags.out.display()));
+    }
+    Ok(())
+}
+
+/// Ids from JSON: an array, or an object with one under `ids`.
+fn read_ids(path: &Path) -> Result<Vec<u32>, Failure> {
+    let hint = "write [1, 2, 3] or {\"ids\": [1, 2, 3]}; `adapter-cli debug tokenize` does";
+    let wrong = |what: String| Failure::failed(format!("{what}: {}", path.display()), hint);
+    let value: serde_json::Value = serde_json::from_slice(&load::read_small(path)?)
+        .map_err(|error| wrong(format!("the ids are not JSON: {error}")))?;
+    let list = value.as_array().or_else(|| value.get("ids").and_then(serde_json::Value::as_array));
+    let Some(list) = list else { return Err(wrong("there is no array of ids".to_owned())) };
+    let id = |(index, value): (usize, &serde_json::Value)| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| {
+            wrong(format!("id {index} is {}, a whole number was wanted", output::shortened(&value.to_string(), 40)))
+        })
+    };
+    list.iter().enumerate().map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_from_both_forms_and_wrong_ones_are_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("ids.json");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("writable");
+            read_ids(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "F"))
+        };
+        assert_eq!(read("[1, 2]"), Ok(vec![1, 2]));
+        assert_eq!(read("{\"ids\": [7], \"loss\": 1.5}"), Ok(vec![7]));
+        assert_eq!(read("[1, -2]"), Err("id 1 is -2, a whole number was wanted: F".to_owned()));
+        assert_eq!(read("[4294967296]"), Err("id 0 is 4294967296, a whole number was wanted: F".to_owned()));
+        assert_eq!(read("{}"), Err("there is no array of ids: F".to_owned()));
+        assert!(read("[1").is_err_and(|error| error.starts_with("the ids are not JSON")));
+    }
+}

@@ -1,0 +1,28 @@
+//! The commands, one file each.
+
+mod bench;
+mod chat;
+mod debug;
+mod doctor;
+mod generate;
+mod inspect;
+mod inspect_adapter;
+
+use crate::failure::Failure;
+use crate::flags::{Cli, Command, Debug};
+
+/// Runs what was asked for.
+///
+/// # Errors
+/// What the command says.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Chat(flags) => chat::run(&cli.global, flags),
+        Command::Generate(flags) => generate::run(&cli.global, flags),
+        Command::Bench(flags) => bench::run(&cli.global, flags),
+        Command::Inspect(flags) => inspect::run(&cli.global, flags),
+        Command::Doctor => doctor::run(&cli.global),
+        Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
+        Command::Debug(Debug::Logits(flags)) => debug::logits(&cli.global, flags),
+    }
+}

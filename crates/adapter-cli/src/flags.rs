@@ -1,0 +1,448 @@
+//! The command line: every command and flag, and how wrong use is explained.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use adapter_engine::adapter::GateKind;
+use adapter_engine::sampler::Sampling;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+/// The largest strength an adapter may have.
+pub const MAX_STRENGTH: f32 = 2.0;
+
+/// Quantized LLaMA with zero-init attention adapters, on any GPU
+#[derive(Debug, Parser)]
+#[command(
+    name = "adapter-cli",
+    version,
+    after_help = "Examples:
+  adapter-cli chat                                 talk to the model `cargo xtask chat` fetched
+  adapter-cli chat -m model.gguf -a my-adapter/    with a PEFT folder or .safetensors file
+  adapter-cli generate -m model.gguf -p 'Why is the sky blue?' --json
+  adapter-cli bench -m model.gguf                  tokens per second, as llama-bench has them
+  adapter-cli doctor                               what this machine's GPUs can do
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// GPU to use: a part of its name, or its number in `doctor`
+    #[arg(long, global = true, value_name = "NAME")]
+    pub gpu: Option<String>,
+    /// Use core WebGPU only, as every browser has it
+    #[arg(long, global = true)]
+    pub baseline: bool,
+    /// Refuse to take more GPU memory than this
+    #[arg(long, global = true, value_name = "MIB")]
+    pub gpu_memory: Option<u32>,
+    /// Say more: speeds, times of kernels, features
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Talk to a model, with or without an adapter
+    Chat(Box<Chat>),
+    /// Answer one prompt from -p or standard input
+    Generate(Box<Generate>),
+    /// Measure reading (pp) and writing (tg) speed, in tokens per second
+    Bench(Bench),
+    /// Show what is in a model or adapter file, and where a broken one breaks
+    Inspect(Inspect),
+    /// Show the GPUs of this machine and check the one that will be used
+    Doctor,
+    /// Tools for comparing with other programs
+    #[command(subcommand)]
+    Debug(Debug),
+}
+
+/// Which model, and how much of a conversation it keeps.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelFlags {
+    /// GGUF file of a LLaMA [default: $ADAPTER_MODEL, else the model `cargo xtask chat` fetched]
+    #[arg(long, short, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Tokens a conversation may have [default: what the model was trained for, at most 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
+}
+
+/// Which adapter.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Adapter")]
+pub struct AdapterFlags {
+    /// PEFT folder, or a .safetensors file with prompts and gates
+    #[arg(long, short, value_name = "PATH")]
+    pub adapter: Option<PathBuf>,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND")]
+    pub gate: Option<Gate>,
+    /// Strength of the adapter: 0 is the base model, 1 as trained, up to 2
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = strength, allow_negative_numbers = true)]
+    pub strength: f32,
+}
+
+/// The kinds of gates by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Gate {
+    /// One a head, through tanh: the paper and its training code
+    Paper,
+    /// One a head, raw
+    Linear,
+    /// One a layer, raw: Hugging Face PEFT
+    Peft,
+    /// One a layer, through tanh
+    ScalarTanh,
+}
+
+impl Gate {
+    /// The engine's name for it.
+    pub fn kind(self) -> GateKind {
+        match self {
+            Self::Paper => GateKind::PAPER,
+            Self::Linear => GateKind::LINEAR,
+            Self::Peft => GateKind::PEFT,
+            Self::ScalarTanh => GateKind { activation: GateKind::PAPER.activation, ..GateKind::PEFT },
+        }
+    }
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingFlags {
+    /// 0 takes the most likely token, higher is more varied [default: 0.8]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Always take the most likely token: the same as --temperature 0
+    #[arg(long, conflicts_with = "temperature")]
+    pub greedy: bool,
+    /// Choose among this many of the most likely tokens; 0: all [default: 40]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub top_k: Option<u32>,
+    /// Choose among the most likely tokens that make up this probability; 1: all [default: 0.95]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Drop tokens less likely than this share of the most likely one [default: 0.05]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Make tokens of the last 64 less likely; 1: off [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub repeat_penalty: Option<f32>,
+    /// The same seed gives the same answer on the same machine [default: another one each time]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// End an answer after this many tokens [default: when the model ends it]
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_tokens: Option<u32>,
+    /// End an answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+impl SamplingFlags {
+    /// The engine's settings.
+    ///
+    /// # Errors
+    /// A setting that is out of its range.
+    pub fn sampling(&self) -> Result<Sampling, Failure> {
+        let default = Sampling::default();
+        let sampling = Sampling {
+            temperature: if self.greedy { 0.0 } else { self.temperature.unwrap_or(default.temperature) },
+            top_k: self.top_k.unwrap_or(default.top_k),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(default.repeat_penalty),
+            repeat_last_n: default.repeat_last_n,
+            seed: self.seed.unwrap_or_else(random_seed),
+        };
+        sampling.check().map_err(adapter_engine::Error::from)?;
+        Ok(sampling)
+    }
+}
+
+/// A seed nobody can foresee: the keys of the standard library's hash maps are random. 32 bits, so that every program
+/// that reads our JSON keeps it whole.
+pub fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish() >> 32
+}
+
+/// How a conversation becomes a prompt.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Prompt")]
+pub struct PromptFlags {
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Chat template instead of the model's own: chatml, llama3, llama2, zephyr or alpaca
+    #[arg(long, value_name = "NAME")]
+    pub template: Option<String>,
+}
+
+/// `chat`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli chat
+  adapter-cli chat -m model.gguf --system 'Answer in one sentence.' --temperature 0.3
+  adapter-cli chat -m model.gguf -a alpaca-adapter/ --strength 0.5
+  printf 'Hello\\n/regen\\n' | adapter-cli chat         a line each, errors to standard error
+
+At the prompt, /? lists the commands. Ctrl+C stops an answer, Ctrl+D leaves.")]
+pub struct Chat {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    #[command(flatten)]
+    pub prompt: PromptFlags,
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
+    /// Do not keep what is typed for the next time
+    #[arg(long, help_heading = "Prompt")]
+    pub no_history: bool,
+}
+
+/// `generate`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli generate -p 'Name three rivers.'
+  git diff | adapter-cli generate --system 'Summarize this change in one line.' --greedy
+  adapter-cli generate --raw -p 'Once upon a time' -n 64 --seed 7
+  adapter-cli generate -p 'Hi' -a adapter.safetensors --gate paper --json")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    #[command(flatten)]
+    pub prompt: PromptFlags,
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
+    /// What to answer [default: read from standard input]
+    #[arg(long = "prompt", short = 'p', value_name = "TEXT", help_heading = "Prompt", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// Feed the prompt as it is: no chat template, and control tokens written in it count
+    #[arg(long, help_heading = "Prompt", conflicts_with_all = ["system", "template"])]
+    pub raw: bool,
+    /// One JSON object at the end instead of text as it comes
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `bench`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli bench -m model.gguf
+  adapter-cli bench -m model.gguf -p 128 -n 32 -r 3 --format json > bench.json
+  adapter-cli bench -m model.gguf --verbose            with the time of every kernel
+
+ppN reads a prompt of N tokens at once, tgN writes N tokens one by one; both are run once before they are measured.")]
+pub struct Bench {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    /// Tokens of the prompt; 0 leaves the test out
+    #[arg(long, short = 'p', value_name = "N", default_value_t = 512, help_heading = "Measurement")]
+    pub n_prompt: u32,
+    /// Tokens to write; 0 leaves the test out
+    #[arg(long, short, value_name = "N", default_value_t = 128, help_heading = "Measurement")]
+    pub n_gen: u32,
+    /// How often each test is measured
+    #[arg(long, short, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000),
+          help_heading = "Measurement")]
+    pub repetitions: u32,
+    /// How the result is written
+    #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Measurement")]
+    pub format: Format,
+}
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table, which is also Markdown
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli inspect model.gguf
+  adapter-cli inspect my-adapter/                      a PEFT folder
+  adapter-cli inspect adapter.safetensors --gate paper")]
+pub struct Inspect {
+    /// A GGUF or .safetensors file, or a PEFT folder
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// What the gates of an adapter without metadata mean
+    #[arg(long, value_name = "KIND")]
+    pub gate: Option<Gate>,
+}
+
+/// `debug`
+#[derive(Debug, Subcommand)]
+pub enum Debug {
+    /// Token ids of a text as a JSON array; control tokens written in it count
+    Tokenize(Tokenize),
+    /// Logits of given token ids as a safetensors file
+    Logits(Logits),
+}
+
+/// `debug tokenize`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug tokenize -m model.gguf --file prompt.txt > ids.json")]
+pub struct Tokenize {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    /// Text in UTF-8; - is standard input
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub file: PathBuf,
+    /// Put the model's begin token first
+    #[arg(long, help_heading = "Input and output")]
+    pub bos: bool,
+}
+
+/// `debug logits`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug logits -m model.gguf --ids ids.json --last -a my-adapter/ --out logits.safetensors")]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    /// JSON: an array of ids, or an object with one under \"ids\"; fed as they are, without a begin token
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub ids: PathBuf,
+    /// Only the last token's logits, [V], instead of [T, V]
+    #[arg(long, help_heading = "Input and output")]
+    pub last: bool,
+    /// File to write: the tensor \"logits\", f32
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
+
+/// A strength as people write it.
+///
+/// # Errors
+/// The range, in words.
+pub fn strength(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (0.0..=MAX_STRENGTH).contains(&value) => Ok(value),
+        _ => Err(format!("a number from 0 (off) over 1 (as trained) to {MAX_STRENGTH}")),
+    }
+}
+
+/// Turns what clap has to say into help (printed, fine) or into wrong use in this program's words.
+///
+/// # Errors
+/// [`Failure::WrongUse`], with the way out as the hint.
+pub fn explain(error: &clap::Error, arguments: &[OsString]) -> Result<(), Failure> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return error.print().map_err(Failure::from);
+    }
+    let text = error.render().to_string();
+    let one_line = |lines: &str| lines.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n");
+    let message = one_line(paragraphs.next().unwrap_or_default().trim_start_matches("error: "));
+    let tips: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).collect();
+    let help = format!("`{} --help` lists what there is", command_of(arguments));
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Err(Failure::wrong_use("no command is given", format!("start with `adapter-cli chat`; {help}")));
+    }
+    let hint = if tips.is_empty() { help } else { format!("{}; {help}", tips.join("; ")) };
+    Err(Failure::wrong_use(message, hint))
+}
+
+/// The command that was meant, as far as it was written: `adapter-cli debug`.
+fn command_of(arguments: &[OsString]) -> String {
+    let root = Cli::command();
+    let (mut command, mut name) = (&root, root.get_name().to_owned());
+    for word in arguments.iter().skip(1) {
+        let Some(found) = word.to_str().and_then(|word| command.find_subcommand(word)) else { break };
+        command = found;
+        name = format!("{name} {}", found.get_name());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    fn refusal(line: &str) -> String {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let error = Cli::try_parse_from(&arguments).expect_err("the line is wrong");
+        match explain(&error, &arguments) {
+            Err(Failure::WrongUse { message, hint }) => format!("{message} | {}", hint.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_use_names_the_way_out() {
+        assert_eq!(
+            refusal("adapter-cli generate --temprature 1"),
+            "unexpected argument '--temprature' found | a similar argument exists: '--temperature'; \
+             `adapter-cli generate --help` lists what there is"
+        );
+        assert!(refusal("adapter-cli chat --strength 3").contains("from 0 (off) over 1 (as trained) to 2"));
+        assert!(refusal("adapter-cli debug tokenize").contains("--file <FILE>"));
+        let gate = refusal("adapter-cli generate --gate flat");
+        assert!(gate.contains("paper, linear, peft") && gate.contains("`adapter-cli generate --help`"), "{gate}");
+    }
+
+    #[test]
+    fn sampling_out_of_range_is_refused() {
+        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).expect("the flags exist").command {
+            Command::Generate(flags) => flags.sampling.sampling(),
+            _ => panic!("not generate"),
+        };
+        assert!(matches!(parse("adapter-cli generate --temperature -1"), Err(Failure::WrongUse { .. })));
+        assert!(matches!(parse("adapter-cli generate --top-p 0"), Err(Failure::WrongUse { .. })));
+        let greedy = parse("adapter-cli generate --greedy --seed 3").expect("both are fine");
+        assert_eq!((greedy.temperature.to_bits(), greedy.seed), (0, 3));
+    }
+
+    #[test]
+    fn gates_have_the_engine_s_names() {
+        for gate in Gate::value_variants() {
+            let name = gate.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(name.as_deref(), Some(gate.kind().name()));
+        }
+    }
+
+    #[test]
+    fn seeds_differ_and_fit_json() {
+        let seeds: Vec<u64> = (0..8).map(|_| random_seed()).collect();
+        assert!(seeds.iter().all(|seed| *seed <= u64::from(u32::MAX)));
+        assert!(seeds.windows(2).any(|pair| pair[0] != pair[1]));
+    }
+}

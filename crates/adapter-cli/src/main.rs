@@ -1,0 +1,30 @@
+//! `adapter-cli`: the engine in a terminal.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. What a command has to say goes to standard output, what
+//! is said about it (progress, warnings, errors) to standard error.
+
+mod answer;
+mod commands;
+mod failure;
+mod flags;
+mod folders;
+mod interrupt;
+mod load;
+mod output;
+mod trust;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let outcome = match flags::Cli::try_parse_from(&arguments) {
+        Ok(cli) => commands::run(&cli),
+        Err(error) => flags::explain(&error, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

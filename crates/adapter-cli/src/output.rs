@@ -1,0 +1,311 @@
+//! What people and programs read: tables, sizes, JSON, and text that cannot command a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Characters that change how the text around them is shown: bidirectional controls (CVE-2021-42574) and invisible
+/// separators.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// One line of text with control characters and bidirectional overrides shown as escapes.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| c.is_control() || reorders(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() || reorders(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c)); // a String takes everything
+            }
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The first `max` characters of [`printable`] text.
+pub fn shortened(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => printable(text).into_owned(),
+        Some((end, _)) => format!("{}...", printable(text.get(..end).unwrap_or(text))),
+    }
+}
+
+/// `93.80 MiB`
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = "KiB";
+    for next in UNITS.iter().skip(1) {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.2} {unit}")
+}
+
+/// `134.52 M`
+pub fn count(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..1_000_000 => format!("{:.2} K", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} M", n as f64 / 1e6),
+        _ => format!("{:.2} B", n as f64 / 1e9),
+    }
+}
+
+/// Three decimals, for times and speeds: more than a clock knows.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// Which side of its column a cell is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows under headings. Lines up in a terminal and is a table in Markdown.
+pub struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        Self { columns: columns.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell).into_owned()).collect());
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let width = |text: &str| text.chars().count();
+        let widths: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, (name, _))| {
+                let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| width(cell));
+                cells.chain([width(name)]).max().unwrap_or(0).max(3)
+            })
+            .collect();
+        let mut line = |cells: &[String]| {
+            let mut text = String::from("|");
+            for ((cell, width), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
+                let _ = match align {
+                    Align::Left => write!(text, " {cell:<width$} |"),
+                    Align::Right => write!(text, " {cell:>width$} |"),
+                };
+            }
+            writeln!(out, "{text}")
+        };
+        line(&self.columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+        let rule: Vec<String> = self
+            .columns
+            .iter()
+            .zip(&widths)
+            .map(|((_, align), width)| match align {
+                Align::Left => "-".repeat(*width),
+                Align::Right => format!("{}:", "-".repeat(width.saturating_sub(1))),
+            })
+            .collect();
+        line(&rule)?;
+        self.rows.iter().try_for_each(|row| line(row))
+    }
+}
+
+/// JSON in which every character that a terminal could act on is escaped.
+struct Escaped<F>(F);
+
+impl<F: serde_json::ser::Formatter> serde_json::ser::Formatter for Escaped<F> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c: char| c.is_control() || reorders(c)) {
+            let (plain, tail) = rest.split_at(at);
+            writer.write_all(plain.as_bytes())?;
+            let mut chars = tail.chars();
+            if let Some(c) = chars.next() {
+                write!(writer, "\\u{:04x}", u32::from(c))?; // all of them are below U+10000
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+fn to_json(value: &impl Serialize, formatter: impl serde_json::ser::Formatter) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, Escaped(formatter));
+    value.serialize(&mut serializer).map_err(|error| Failure::from(io::Error::from(error)))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// One line of JSON and a line break.
+///
+/// # Errors
+/// A value that JSON cannot hold.
+pub fn json_line(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    to_json(value, serde_json::ser::CompactFormatter)
+}
+
+/// Indented JSON and a line break.
+///
+/// # Errors
+/// A value that JSON cannot hold.
+pub fn json_pretty(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    to_json(value, serde_json::ser::PrettyFormatter::new())
+}
+
+/// Whether people look at standard error and have not refused colour.
+pub fn colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    io::stderr().is_terminal() && !refused && !dumb
+}
+
+/// A remark beside the answer, on standard error: dim where that is possible.
+pub fn note(text: &str) {
+    let text = printable(text);
+    let mut stderr = io::stderr().lock();
+    let _ = if colour() { writeln!(stderr, "\u{1b}[2m{text}\u{1b}[0m") } else { writeln!(stderr, "{text}") };
+}
+
+/// A warning on standard error.
+pub fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "warning: {}", printable(text));
+}
+
+/// A bar on standard error that shows nothing where nobody looks.
+pub fn bar(total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}
+
+/// Who may read a file that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Whoever the user's settings allow.
+    Usual,
+    /// The user only: conversations.
+    Owner,
+}
+
+/// Writes a file so that there is the old one or the new one, never half of it.
+///
+/// # Errors
+/// What the system says.
+pub fn write_whole(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    if readers == Readers::Usual {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666)); // the system takes its umask off
+    }
+    // The name of the temporary file means nothing to people.
+    let mut file = builder.tempfile_in(folder).map_err(|error| {
+        let source = error.get_ref().and_then(std::error::Error::source);
+        let code = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+        code.map_or(error, io::Error::from_raw_os_error)
+    })?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(98_362_432), "93.81 MiB");
+        assert_eq!(bytes(5 << 30), "5.00 GiB");
+        assert_eq!(count(134_515_008), "134.52 M");
+        assert_eq!(count(999), "999");
+    }
+
+    #[test]
+    fn text_of_files_cannot_command_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\n");
+        assert_eq!(printable("plain ü"), "plain ü");
+        assert_eq!(shortened("abcdef", 3), "abc...");
+        let json = json_line(&["\u{1b}\u{9b}\u{202e}\"ü"]).expect("a string is JSON");
+        assert_eq!(String::from_utf8_lossy(&json), "[\"\\u001b\\u009b\\u202e\\\"ü\"]\n");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let mut table = Table::new(&[("test", Align::Left), ("t/s", Align::Right)]);
+        table.row(["pp512".to_owned(), "12.50".to_owned()]);
+        let mut out = Vec::new();
+        table.write(&mut out).expect("memory takes everything");
+        assert_eq!(String::from_utf8_lossy(&out), "| test  |   t/s |\n| ----- | ----: |\n| pp512 | 12.50 |\n");
+    }
+}

@@ -1,0 +1,104 @@
+//! What is shown: files, GPUs, help.
+
+use adapter_engine::formats::{GgufDataWriter, GgufWriter};
+
+use crate::support::*;
+
+#[test]
+fn inspect_shows_models_and_where_broken_ones_break() {
+    let home = Home::new();
+    let outcome = home.run("inspect DATA/tiny-q4_k.gguf");
+    assert_done(&outcome);
+    for wanted in
+        ["llama.block_count", "320 in all", "blk.3.ffn_down.weight", "Q4_K", "bits a weight", "Runs here: 4 layers"]
+    {
+        assert!(outcome.stdout.contains(wanted), "{wanted} in\n{}", outcome.stdout);
+    }
+    let whole = std::fs::read(tiny("tiny-q4_k.gguf")).expect("test data");
+    home.write("cut.gguf", &whole[..whole.len() / 2]);
+    let outcome = home.run("inspect HERE/cut.gguf");
+    assert_refused(&outcome, "inspect cut", 1, "reading stopped at byte", "incomplete");
+    assert!(outcome.stdout.contains("llama.block_count") && outcome.stdout.contains("blk.3"), "{}", outcome.stdout);
+    let outcome = home.run_with(
+        "inspect DATA/tiny-q4_k.gguf",
+        "",
+        &[("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")],
+    );
+    assert_done(&outcome); // needs no GPU
+    home.write("bert.gguf", other_architecture());
+    let outcome = home.run("inspect HERE/bert.gguf");
+    assert_done(&outcome);
+    assert!(outcome.stdout.contains("Does not run here") && outcome.stdout.contains("bert"), "{}", outcome.stdout);
+}
+
+#[test]
+fn inspect_shows_adapters() {
+    let home = Home::new();
+    let outcome = home.run("inspect DATA/peft");
+    assert_done(&outcome);
+    assert!(outcome.stdout.contains("peft gates, 3 layers, 10 prompt tokens of 256 channels"), "{}", outcome.stdout);
+    assert_done(&home.run("inspect DATA/adapter-paper.safetensors --gate paper"));
+    let outcome = home.run("inspect DATA/adapter-paper.safetensors");
+    assert_refused(&outcome, "inspect", 1, "does not say", "--gate");
+    assert!(outcome.stdout.contains("prompts"), "the tensors are shown all the same");
+    home.write("junk.safetensors", "junk");
+    home.refuse("inspect HERE/junk.safetensors", 1, "safetensors", "damaged");
+    home.refuse("inspect HERE/none", 1, "none", "spelling");
+}
+
+#[test]
+fn names_in_a_file_cannot_command_a_terminal() {
+    let home = Home::new();
+    let mut writer = GgufWriter::new();
+    writer.metadata("general.architecture", "llama").metadata("general.name", "a\u{1b}[2J\u{202e}b");
+    writer.metadata("tokenizer.chat_template", "{{ 1 }}\n\u{1b}]0;title\u{7}");
+    let bytes = writer.start(Vec::new()).and_then(GgufDataWriter::finish).expect("memory takes everything");
+    home.write("evil.gguf", bytes);
+    let outcome = home.run("inspect HERE/evil.gguf");
+    assert_done(&outcome);
+    assert!(outcome.stdout.contains("a\\u{1b}[2J\\u{202e}b"), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains(['\u{1b}', '\u{202e}', '\u{7}']));
+}
+
+#[test]
+fn doctor_names_the_gpu_that_will_be_used() {
+    let outcome = Home::new().run("doctor");
+    assert_done(&outcome);
+    assert!(
+        outcome.stdout.contains("Will be used: ") && outcome.stdout.contains("memory           ok"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(outcome.stdout.contains("kernels          ok"), "{}", outcome.stdout);
+}
+
+#[test]
+fn help_has_examples_everywhere() {
+    let home = Home::new();
+    for command in ["", "chat", "generate", "bench", "inspect", "debug tokenize", "debug logits"] {
+        let outcome = home.run(&format!("{command} --help"));
+        assert_done(&outcome);
+        assert!(outcome.stdout.contains("Example") && outcome.stdout.contains("Global options"), "{command}");
+    }
+    assert_done(&home.run("--version"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let home = Home::new();
+    let mut child =
+        command(home.0.path()).args(["inspect", &tiny("tiny-q4_k.gguf")]).spawn().expect("it can be started");
+    drop(child.stdout.take());
+    let outcome = finish(child);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn colour_is_off_when_refused_or_piped() {
+    let home = Home::new();
+    for line in ["--help", "generate --nonsense", "inspect DATA/peft", "chat -m TINY"] {
+        let outcome = home.run_with(line, "/help\n", &[("NO_COLOR", "1"), ("TERM", "xterm-256color")]);
+        assert!(!outcome.stdout.contains('\u{1b}') && !outcome.stderr.contains('\u{1b}'), "{line}");
+    }
+}
