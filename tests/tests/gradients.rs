@@ -1,57 +1,13 @@
 //! Gradients of prompts and gates against float64 autograd (tests/data/tiny-llama), through a frozen model on the GPU.
 
-use adapter_engine::adapter::{AdapterFile, GateActivation, GateKind, GateShape};
-use adapter_engine::gpu::Gpu;
-use adapter_engine::train::{Batch, Operands, Trainer};
+use adapter_engine::adapter::{AdapterFile, GateKind};
+use adapter_engine::train::{AdapterGradients, Batch, gradients};
 use adapter_engine::Model;
 use adapter_tests::{baseline_gpu, gpu, ids, json, load_tiny, one_at_a_time, tensor, tiny_adapter};
 use pollster::block_on;
 
-struct Result {
-    loss: f64,
-    dprompts: Vec<f32>,
-    /// To the stored gates: the activation's derivative is applied, heads of a scalar gate are summed.
-    dgates: Vec<f32>,
-}
-
-fn step(gpu: &Gpu, model: &Model, file: &AdapterFile, batch: &Batch) -> Result {
-    let trainer = Trainer::new(model, file.n_layers, file.adapter_len, 256).unwrap();
-    let n_heads = model.config().n_heads as usize;
-    let effective = file.effective_gates(model.config().n_heads).concat();
-    let prompts = gpu.buffer_with("prompts", &file.prompts).unwrap();
-    let gates = gpu.buffer_with("gates", &effective).unwrap();
-    let dprompts = gpu.buffer("dprompts", prompts.size()).unwrap();
-    let dgates = gpu.buffer("dgates", gates.size()).unwrap();
-    let operands = Operands {
-        prompts: prompts.raw(),
-        prompts_offset: 0,
-        gates: gates.raw(),
-        gates_offset: 0,
-        dprompts: dprompts.raw(),
-        dprompts_offset: 0,
-        dgates: dgates.raw(),
-        dgates_offset: 0,
-    };
-    trainer.submit(batch, operands, true).unwrap();
-    let losses = block_on(trainer.losses(batch)).unwrap();
-    let strengths: Vec<f32> = block_on(gpu.read(&dgates, 0, effective.len())).unwrap();
-    let through: Vec<f32> = strengths
-        .iter()
-        .zip(&effective)
-        .map(|(d, strength)| match file.kind.activation {
-            GateActivation::Tanh => d * (1.0 - strength * strength),
-            GateActivation::None => *d,
-        })
-        .collect();
-    let dgates = match file.kind.shape {
-        GateShape::PerHead => through,
-        GateShape::Scalar => through.chunks(n_heads).map(|layer| layer.iter().sum()).collect(),
-    };
-    Result {
-        loss: losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64,
-        dprompts: block_on(gpu.read(&dprompts, 0, file.prompts.len())).unwrap(),
-        dgates,
-    }
+fn step(model: &Model, file: &AdapterFile, batch: &Batch) -> AdapterGradients {
+    block_on(gradients(model, file, batch)).unwrap()
 }
 
 fn tiny_batch() -> Batch {
@@ -78,7 +34,7 @@ fn prompts_and_gates_have_the_gradients_of_float64_autograd() {
     for gpu in [gpu(), baseline_gpu()] {
         let model = load_tiny(gpu, "f32");
         for kind in [GateKind::PAPER, GateKind::LINEAR, GateKind::PEFT] {
-            let result = step(gpu, &model, &tiny_adapter(kind), &tiny_batch());
+            let result = step(&model, &tiny_adapter(kind), &tiny_batch());
             let golden = format!("tiny-llama/golden-{}.safetensors", kind.name());
             let dprompts = relative(&result.dprompts, &tensor(&golden, "d_prompts"));
             let dgates = relative(&result.dgates, &tensor(&golden, "d_gates"));
@@ -95,7 +51,7 @@ fn a_closed_gate_passes_no_gradient_to_the_prompt() {
     let model = load_tiny(gpu(), "q4_1");
     let mut file = tiny_adapter(GateKind::PAPER);
     file.gates.fill(0.0);
-    let result = step(gpu(), &model, &file, &tiny_batch());
+    let result = step(&model, &file, &tiny_batch());
     assert!(result.dprompts.iter().all(|value| *value == 0.0));
     assert!(result.dgates.iter().all(|value| *value != 0.0), "{:?}", result.dgates);
 }
@@ -116,13 +72,13 @@ fn a_pack_of_texts_equals_the_texts_apart() {
         let mut alone = Batch::default();
         alone.push(ids, &trained);
         let n = f64::from(alone.n_targets());
-        let result = step(gpu(), &model, &file, &alone);
+        let result = step(&model, &file, &alone);
         loss += result.loss * n;
         targets += n;
         dprompts.iter_mut().zip(&result.dprompts).for_each(|(sum, d)| *sum += f64::from(*d) * n);
         dgates.iter_mut().zip(&result.dgates).for_each(|(sum, d)| *sum += f64::from(*d) * n);
     }
-    let packed = step(gpu(), &model, &file, &pack);
+    let packed = step(&model, &file, &pack);
     assert!((packed.loss - loss / targets).abs() <= 1e-5, "{} {}", packed.loss, loss / targets);
     let mean = |sums: Vec<f64>| sums.iter().map(|sum| (sum / targets) as f32).collect::<Vec<_>>();
     assert!(relative(&packed.dprompts, &mean(dprompts)) <= 1e-5);

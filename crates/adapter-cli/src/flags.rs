@@ -306,6 +306,32 @@ pub enum Debug {
     Tokenize(Tokenize),
     /// Logits of given token ids as a safetensors file
     Logits(Logits),
+    /// Loss and gradients of an adapter's prompts and gates as a safetensors file
+    Gradients(Gradients),
+}
+
+/// `debug gradients`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug gradients -m model.gguf --ids ids.json --first-target 17 -a adapter --out gradients.safetensors")]
+pub struct Gradients {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    /// PEFT folder, or a .safetensors file with prompts and gates
+    #[arg(long, short, value_name = "PATH", help_heading = "Adapter")]
+    pub adapter: PathBuf,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", help_heading = "Adapter")]
+    pub gate: Option<Gate>,
+    /// JSON: an array of ids, or an object with one under \"ids\"; fed as they are, without a begin token
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub ids: PathBuf,
+    /// The loss is the mean cross entropy over the ids from this index on (from 1: nothing comes before id 0)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Input and output")]
+    pub first_target: u32,
+    /// File to write: the tensors \"loss\", \"d_prompts\" and \"d_gates\", f32
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
 }
 
 /// `debug tokenize`

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::text::Special;
+use adapter_engine::train::{self, Batch};
 use adapter_engine::{Adapter, Session};
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::failure::Failure;
-use crate::flags::{Gate, Global, Logits, Tokenize};
+use crate::flags::{Gate, Global, Gradients, Logits, Tokenize};
 use crate::load::{self, ModelFile};
 use crate::output::Readers;
 use crate::{interrupt, output};
@@ -60,17 +61,69 @@ pub fn logits(global: &Global, flags: &Logits) -> Result<(), Failure> {
     let values = block_on(session.logits(&ids, rows)).map_err(|error| Failure::from(error).at(&flags.ids))?;
     let n_vocab = model.config().n_vocab as usize;
     let shape = if flags.last { vec![n_vocab] } else { vec![ids.len(), n_vocab] };
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let not_written = |error: safetensors::SafeTensorError| Failure::failed(error.to_string(), "please report this");
-    let view = TensorView::new(Dtype::F32, shape, &bytes).map_err(not_written)?;
-    let content = safetensors::serialize([("logits", view)], None).map_err(not_written)?;
-    output::write_whole(&flags.out, &content, Readers::Usual)
-        .map_err(|error| Failure::file("cannot write the logits", &flags.out, &error))?;
+    write_tensors(&flags.out, &[("logits", shape, &values)])?;
     if global.verbose {
-        let size = output::bytes(content.len() as u64);
-        output::note(&format!("[{} tokens on {}, {size}: {}]", ids.len(), gpu.summary().name, flags.out.display()));
+        output::note(&format!("[{} tokens on {}: {}]", ids.len(), gpu.summary().name, flags.out.display()));
     }
     Ok(())
+}
+
+/// `debug gradients`
+///
+/// # Errors
+/// Ids, a model or an adapter that cannot be used, or a file that cannot be written.
+pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
+    let ids = read_ids(&flags.ids)?;
+    let first = flags.first_target as usize;
+    if first >= ids.len() {
+        return Err(Failure::wrong_use(
+            format!("--first-target is {first}, there are {} ids", ids.len()),
+            "give an index from 1 to the last id",
+        ));
+    }
+    let _busy = interrupt::busy();
+    let (_, adapter) = load::adapter_file(&flags.adapter, flags.gate.map(Gate::kind))?;
+    let file = ModelFile::open(&load::model_path(&flags.model)?)?;
+    let gpu = load::gpu(global, false)?;
+    let model = file.load(&gpu)?;
+    let mut batch = Batch::default();
+    let trained: Vec<bool> = (0..ids.len()).map(|index| index >= first).collect();
+    batch.push(&ids, &trained);
+    let found = block_on(train::gradients(&model, &adapter, &batch))
+        .map_err(|error| Failure::from(error).at(&flags.ids))?;
+    let [layers, length, channels] = [adapter.n_layers, adapter.adapter_len, adapter.n_channels].map(|n| n as usize);
+    let gates = vec![layers, found.dgates.len() / layers];
+    let loss = [found.loss as f32];
+    write_tensors(
+        &flags.out,
+        &[
+            ("loss", vec![1], &loss),
+            ("d_prompts", vec![layers, length, channels], &found.dprompts),
+            ("d_gates", gates, &found.dgates),
+        ],
+    )?;
+    if global.verbose {
+        output::note(&format!("[loss {:.6} on {}: {}]", found.loss, gpu.summary().name, flags.out.display()));
+    }
+    Ok(())
+}
+
+/// A safetensors file of f32 tensors: name, shape, values.
+fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<(), Failure> {
+    let not_written = |error: safetensors::SafeTensorError| Failure::failed(error.to_string(), "please report this");
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(not_written)?;
+    let content = safetensors::serialize(views, None).map_err(not_written)?;
+    output::write_whole(path, &content, Readers::Usual)
+        .map_err(|error| Failure::file("cannot write the tensors", path, &error))
 }
 
 /// Ids from JSON: an array, or an object with one under `ids`.

@@ -24,5 +24,6 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Doctor => doctor::run(&cli.global),
         Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
         Command::Debug(Debug::Logits(flags)) => debug::logits(&cli.global, flags),
+        Command::Debug(Debug::Gradients(flags)) => debug::gradients(&cli.global, flags),
     }
 }
