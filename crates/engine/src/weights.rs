@@ -8,9 +8,9 @@ use crate::gpu::{Buffer, Gpu};
 use crate::ops::matmul::{Matrix, Part};
 
 /// Bytes read from the file at once.
-const WINDOW_BYTES: u64 = 2 << 20;
+const WINDOW_BYTES: u64 = 1 << 20;
 /// Bytes handed to the driver before it is asked to take them: bounds its staging memory.
-const FLUSH_BYTES: usize = 8 << 20;
+const FLUSH_BYTES: usize = 2 << 20;
 
 /// Told the bytes loaded so far and in all; may stop the load.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;

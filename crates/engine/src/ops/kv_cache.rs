@@ -23,7 +23,7 @@ pub struct LayerCache {
 }
 
 /// Positions a cache grows by, a multiple of the 8 that its layout needs.
-pub const PAGE: u32 = 256;
+pub const PAGE: u32 = 64;
 
 /// Bytes of the keys (and of the values) of one layer for `positions`.
 pub fn plane_bytes(heads: Heads, positions: u32) -> u64 {
