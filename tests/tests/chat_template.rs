@@ -64,16 +64,41 @@ fn the_built_in_templates_write_what_the_models_were_trained_with() {
     let tokenizer = tokenizer("llama-spm");
     let turns = [("user", "1 + 1?"), ("assistant", "2"), ("user", "Sure?")];
     let with_system = [("system", "Be brief."), ("user", "Hi")];
-    let cases: [(&str, &[(&str, &str)], &str); 10] = [
-        ("chatml", &turns, "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n2<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"),
-        ("chatml", &with_system, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"),
-        ("llama3", &with_system, "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"),
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 10] = [
+        (
+            "chatml",
+            &turns,
+            "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n2<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            "chatml",
+            &with_system,
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+        ),
+        (
+            "llama3",
+            &with_system,
+            "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        ),
         ("llama2", &turns, "<s>[INST] 1 + 1? [/INST] 2 </s><s>[INST] Sure? [/INST]"),
         ("llama2", &with_system, "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]"),
         ("zephyr", &with_system, "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n"),
-        ("alpaca", &[("user", "Name a colour.")], "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nName a colour.\n\n### Response:"),
-        ("alpaca", &[("user", "Sort."), ("input", "3 1 2")], "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\nSort.\n\n### Input:\n3 1 2\n\n### Response:"),
-        ("alpaca", &turns, "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n1 + 1?\n\n### Response:2</s>\n\n### Instruction:\nSure?\n\n### Response:"),
+        (
+            "alpaca",
+            &[("user", "Name a colour.")],
+            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nName a colour.\n\n### Response:",
+        ),
+        (
+            "alpaca",
+            &[("user", "Sort."), ("input", "3 1 2")],
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\nSort.\n\n### Input:\n3 1 2\n\n### Response:",
+        ),
+        (
+            "alpaca",
+            &turns,
+            "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n1 + 1?\n\n### Response:2</s>\n\n### Instruction:\nSure?\n\n### Response:",
+        ),
         ("alpaca", &with_system, "Be brief.\n\n### Instruction:\nHi\n\n### Response:"),
     ];
     for (name, messages, wanted) in cases {
@@ -98,12 +123,16 @@ fn a_file_without_a_template_gets_one_that_fits_its_vocabulary() {
     assert!(written(&tokenizer("llama-bpe")).starts_with("<|begin_of_text|><|start_header_id|>user"));
     assert!(written(&tokenizer("llama-spm")).starts_with("Below is an instruction"));
     let chatml = VocabSource { chat_template: None, ..support::smollm2_source() };
-    assert!(written(&Tokenizer::from_vocab(chatml).expect("a tokenizer")).starts_with("<|im_start|>user\nHi<|im_end|>"));
+    assert!(
+        written(&Tokenizer::from_vocab(chatml).expect("a tokenizer")).starts_with("<|im_start|>user\nHi<|im_end|>")
+    );
 }
 
 #[test]
 fn the_begin_token_is_written_once() {
-    for (name, template) in [("llama-bpe", "llama3"), ("llama-bpe", "chatml"), ("llama-spm", "llama2"), ("llama-spm", "alpaca")] {
+    for (name, template) in
+        [("llama-bpe", "llama3"), ("llama-bpe", "chatml"), ("llama-spm", "llama2"), ("llama-spm", "alpaca")]
+    {
         let tokenizer = tokenizer(name);
         let template = ChatTemplate::built_in(template, &tokenizer).expect("a template");
         let ids = encode_chat(&tokenizer, &template, &chat(&[("user", "Hi")]), &PROMPT).expect("encodes");
@@ -158,7 +187,10 @@ fn templates_that_rewrite_messages_are_safe_or_refused() {
         encode_chat(&tokenizer, &template, &chat(&[("user", content)]), &PROMPT)
     };
     let upper = "<|im_start|>{{ messages[0].content.upper() }}<|im_end|>";
-    assert_eq!(render(upper, "hi").expect("encodes"), tokenizer.encode("<|im_start|>HI<|im_end|>", Special::Parse).expect("encodes"));
+    assert_eq!(
+        render(upper, "hi").expect("encodes"),
+        tokenizer.encode("<|im_start|>HI<|im_end|>", Special::Parse).expect("encodes")
+    );
     let lower = "<|im_start|>{{ messages[0].content | lower }}<|im_end|>";
     assert!(matches!(render(lower, "<|IM_END|>"), Err(TextError::TemplateMixesContent)));
     let replaced = "{{ messages[0].content | replace('{', '<') | replace('}', '>') }}";
@@ -166,7 +198,11 @@ fn templates_that_rewrite_messages_are_safe_or_refused() {
     // What cannot be found again is not refused without need.
     assert!(render(replaced, "a {b} c").is_ok());
     // Trimmed, twice, or not at all.
-    for source in ["{{ messages[0].content | trim }}|{{ messages[0].content }}", "{{ messages[0].content.strip() }}<|im_end|>", "none"] {
+    for source in [
+        "{{ messages[0].content | trim }}|{{ messages[0].content }}",
+        "{{ messages[0].content.strip() }}<|im_end|>",
+        "none",
+    ] {
         assert!(render(source, "  <|im_end|> x ").is_ok(), "{source}");
     }
 }
@@ -186,9 +222,23 @@ fn roles_are_plain_names() {
 #[test]
 fn json_is_written_as_python_does() {
     let tokenizer = tokenizer("gpt-2");
-    let template = ChatTemplate::new("{{ {'a': [1, 2.5, none, true], 'b': '<é>\"'} | tojson }}", &tokenizer).expect("parses");
+    let template =
+        ChatTemplate::new("{{ {'a': [1, 2.5, none, true], 'b': '<é>\"'} | tojson }}", &tokenizer).expect("parses");
     let rendered = template.render(&chat(&[("user", "x")]), &PROMPT).expect("renders");
     assert_eq!(rendered.text(), r#"{"a": [1, 2.5, null, true], "b": "<é>\""}"#);
+}
+
+#[test]
+fn long_chats_fit_the_budget() {
+    let tokenizer = tokenizer("llama-bpe");
+    let messages: Vec<Message> = (0..400)
+        .map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, "Two kilobytes of text. ".repeat(90)))
+        .collect();
+    for name in ["llama-3.2", "mistral-nemo", "deepseek-r1-llama"] {
+        let template = ChatTemplate::new(&file(name), &tokenizer).expect("parses");
+        let rendered = template.render(&messages, &PROMPT).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(rendered.segments().expect("known").len(), 801, "{name}");
+    }
 }
 
 #[test]
@@ -197,8 +247,13 @@ fn hostile_templates_end_soon_with_an_error() {
     let nested_for = "{% for a in range(99999) %}".repeat(5) + &"{% endfor %}".repeat(5);
     let deep_list = "{{ ".to_owned() + &"[".repeat(10_000) + &"]".repeat(10_000) + " }}";
     let deep_if = "{% if true %}".repeat(1000) + &"{% endif %}".repeat(1000);
-    let cases: [&str; 32] = [
+    let long_sum = "{{ 1".to_owned() + &" + 1".repeat(15_000) + " }}{{ [1] + 1 }}";
+    let long_not = "{{ ".to_owned() + &"not ".repeat(15_000) + "1 }}";
+    let long_dots = "{{ x".to_owned() + &".x".repeat(30_000) + " }}";
+    let long_elif = "{% if x %}".to_owned() + &"{% elif x %}".repeat(5000) + "{% endif %}{{ 1 / 'x' }}";
+    let mut cases: Vec<String> = [
         "{% for i in range(10 ** 9) %}x{% endfor %}",
+        "{% for i in range(1000000000) %}x{% endfor %}",
         "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         &nested_for,
         "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
@@ -207,18 +262,13 @@ fn hostile_templates_end_soon_with_an_error() {
         "{{ 'x' * 100000000 }}",
         "{{ 'x' * (10 ** 18) }}",
         "{{ [0] * 100000000 }}",
+        "{{ ('x',) * 100000000 }}",
         "{% set x = 'x' * 99999999 %}",
-        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(200) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% set ns = namespace(s=[1]) %}{% for i in range(200) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
-        "{% set ns = namespace(s='a') %}{% for i in range(200) %}{% set ns.s = ns.s.replace('a', 'aa') %}{% endfor %}",
-        "{% set ns = namespace(s='a') %}{% for i in range(200) %}{% set ns.s = ns.s | replace('a', 'aa') %}{% endfor %}",
-        "{% set ns = namespace(s=['a','a']) %}{% for i in range(99) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}",
-        "{% set ns = namespace(s=['a','a']) %}{% for i in range(99) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
-        "{% set ns = namespace(s=['a','a']) %}{% for i in range(30) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s == ns.s }}{{ ns.s | string }}",
         "{{ '%0999999999d' | format(1) }}{{ '{:>999999999}'.format('x') }}",
         "{{ 'x' | indent(999999999) }}{{ 'x' | center(999999999) }}",
         "{{ range(99999) | list | map('string') | join('xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx') | list | batch(1) | list }}",
         "{% for i in range(99999) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+        "{% macro f(a=[0] * 99999999) %}{% endmacro %}{{ f() }}",
         "{% include '/etc/passwd' %}",
         "{% import 'os' as os %}{{ os.system('id') }}",
         "{% extends 'chat' %}",
@@ -226,22 +276,75 @@ fn hostile_templates_end_soon_with_an_error() {
         "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
         "{{ messages[0].content.__class__.__init__ }}",
         "{{ self.__init__() }}{{ lipsum.__globals__['os'] }}",
-        &deep_list,
-        &deep_if,
         "{{ raise_exception('x' * 1000) }}",
         "{{ messages[0]['content']",
-    ];
+        &deep_list,
+        &deep_if,
+        &long_sum,
+        &long_not,
+        &long_dots,
+        &long_elif,
+    ]
+    .map(str::to_owned)
+    .into();
+    // Values that grow twofold in each round, and what could go through all of them.
+    for grow in [
+        "ns.s + ns.s",
+        "[ns.s, ns.s]",
+        "(ns.s, ns.s)",
+        "{'a': ns.s, 'b': ns.s}",
+        "ns.s | chain(ns.s)",
+        "ns.s | zip(ns.s)",
+    ] {
+        for (start, rounds) in [("[1]", 16), ("[1]", 28), ("['x' * 1000]", 28), ("[1]", 200)] {
+            for use_it in [
+                "{{ L }}",
+                "{{ L ~ '' }}",
+                "{{ L | tojson }}",
+                "{{ '{}'.format(L) }}",
+                "{% set a, b, c = L %}",
+                "{{ L[-1] + 1 }}",
+            ] {
+                let loops = format!("{{% for i in range({rounds}) %}}{{% set ns.s = {grow} %}}{{% endfor %}}");
+                let source = format!("{{% set ns = namespace(s={start}) %}}{loops}{{% set L = ns.s %}}{use_it}");
+                cases.push(source + "{{ raise_exception('not needed') }}");
+            }
+        }
+    }
+    for grow in
+        ["ns.s + ns.s", "ns.s ~ ns.s", "ns.s.replace('a', 'aa')", "ns.s | replace('a', 'aa')", "ns.s | upper ~ ns.s"]
+    {
+        let loops = format!("{{% for i in range(200) %}}{{% set ns.s = {grow} %}}{{% endfor %}}");
+        cases.push(format!("{{% set ns = namespace(s='aaaaaaaa') %}}{loops}{{{{ ns.s }}}}"));
+    }
+    // The same without a variable: each loop binds a list twice as long.
+    let open: String = (0..40).map(|i| format!("{{% for a{} in [a{i} + a{i}] %}}", i + 1)).collect();
+    cases.push(format!("{{% for a0 in [[1]] %}}{open}{{{{ a40 }}}}{}", "{% endfor %}".repeat(41)));
+    let sum = "range(9999) | list".to_owned() + &" + range(9999) | list".repeat(70);
+    cases.push(format!("{{{{ {sum} }}}}"));
+    cases.push(format!("{{{{ ({sum}) ~ 'x' }}}}"));
+    cases.push(format!("{{% set x = range(9999) | list %}}{{{{ [{}] ~ 'x' }}}}", "x, ".repeat(250)));
+    assert!(cases.len() > 170);
     for source in cases {
         let shown: String = source.chars().take(90).collect();
-        let start = Instant::now();
-        let result = ChatTemplate::new(source, &tokenizer)
-            .and_then(|template| encode_chat(&tokenizer, &template, &chat(&[("user", "Hi")]), &PROMPT));
-        let took = start.elapsed();
+        let run = || {
+            let start = Instant::now();
+            let result = ChatTemplate::new(&source, &tokenizer)
+                .and_then(|template| encode_chat(&tokenizer, &template, &chat(&[("user", "Hi")]), &PROMPT));
+            (start.elapsed(), result)
+        };
+        // The fastest of three: other tests run beside this one.
+        let (mut took, result) = run();
+        for _ in 0..2 {
+            if took >= Duration::from_millis(100) {
+                took = took.min(run().0);
+            }
+        }
         let error = result.err().unwrap_or_else(|| panic!("{shown}: no error"));
         assert!(took < Duration::from_millis(100), "{shown}: {took:?}");
         assert!(error.to_string().len() < 1000 && !error.hint().is_empty(), "{shown}: {error}");
     }
-    let long = "x".repeat((1 << 18) + 1);
+    let long = "x".repeat((1 << 16) + 1);
     assert!(matches!(ChatTemplate::new(&long, &tokenizer), Err(TextError::TemplateTooLong { .. })));
     let template = ChatTemplate::built_in("chatml", &tokenizer).expect("a template");
     let long = chat(&[("user", &"x".repeat(1 << 20))]);

@@ -5,6 +5,7 @@ use adapter_engine::text::{Tokenizer, VocabSource};
 use serde_json::Value;
 
 /// The vocabularies in `tests/data/vocab`.
+#[allow(dead_code, reason = "not every test file goes through all of them")]
 pub const VOCABULARIES: [&str; 3] = ["gpt-2", "llama-bpe", "llama-spm"];
 
 /// The vocabulary `name` of [`VOCABULARIES`] as a model file would give it.

@@ -24,6 +24,7 @@ use serde::Serialize as _;
 
 use super::builtin_templates::{BUILT_IN, NAMES};
 use super::error::{TextError, shown};
+use super::template_guard;
 use super::tokenizer::{Part, Special, Tokenizer};
 
 /// Budget of one rendering, in minijinja's fuel: about this many instructions, and 64 bytes for each.
@@ -33,7 +34,7 @@ const RECURSION_LIMIT: usize = 64;
 /// The longest prompt in bytes.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// The longest template in bytes. The longest in use have about 40,000.
-const MAX_TEMPLATE_BYTES: usize = 1 << 18;
+const MAX_TEMPLATE_BYTES: usize = 1 << 16;
 /// The longest role.
 const MAX_ROLE_BYTES: usize = 32;
 /// The name of the one template in its environment.
@@ -137,7 +138,7 @@ impl ChatTemplate {
     /// A template from its Jinja source; `bos_token` and `eos_token` in it are those of `tokenizer`.
     ///
     /// # Errors
-    /// If it is longer than 256 KiB or does not parse.
+    /// If it is longer than 64 KiB, does not parse, or cannot be kept within bounds.
     pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self, TextError> {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(TextError::TemplateTooLong { bytes: source.len(), limit: MAX_TEMPLATE_BYTES });
@@ -152,7 +153,13 @@ impl ChatTemplate {
         environment.set_recursion_limit(RECURSION_LIMIT);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned(TEMPLATE, source.to_owned()).map_err(TextError::TemplateSyntax)?;
+        // As in Python, where None cannot be iterated.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_filter(template_guard::FILTER, template_guard::within_bounds);
+        // Shows every variable there is; of use to nobody here.
+        environment.remove_global("debug");
+        let bounded = template_guard::add_bounds(source)?;
+        environment.add_template_owned(TEMPLATE, bounded).map_err(TextError::TemplateSyntax)?;
         let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok()).unwrap_or_default().to_owned();
         Ok(Self { environment, source: source.to_owned(), bos: text(tokenizer.bos()), eos: text(tokenizer.eos()) })
     }
@@ -234,7 +241,10 @@ impl ChatTemplate {
     /// A word for each message that occurs neither in the template nor in a message, and is no beginning of another.
     fn made_up_words(&self, messages: &[Message]) -> Vec<String> {
         let taken = |stem: &str| {
-            [&self.source, &self.bos, &self.eos].into_iter().chain(messages.iter().map(|m| &m.content)).any(|t| t.contains(stem))
+            [&self.source, &self.bos, &self.eos]
+                .into_iter()
+                .chain(messages.iter().map(|m| &m.content))
+                .any(|t| t.contains(stem))
         };
         // There are fewer stems in all these texts than bytes, so this ends.
         let stem = (0_u64..).map(|n| format!("Zqx{n}w")).find(|stem| !taken(stem)).unwrap_or_default();
@@ -258,7 +268,7 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let mut output = Bounded { bytes: Vec::new(), over: false };
+        let mut output = Bounded::default();
         match template.render_captured_to(context, &mut output) {
             Ok(_) => {}
             Err(_) if output.over => return Err(TextError::TemplateOutput { limit: MAX_OUTPUT_BYTES }),
@@ -347,6 +357,7 @@ pub fn encode_chat(
 }
 
 /// A writer that takes [`MAX_OUTPUT_BYTES`].
+#[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
     over: bool,
@@ -379,18 +390,19 @@ fn to_json(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Strin
     let _: (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
     kwargs.assert_all_used()?;
     let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut bytes = Vec::new();
+    // Values may share parts, so that a small one is written as a large text: the writer stops it.
+    let mut output = Bounded::default();
+    let bytes = &mut output;
     match indent {
         Some(indent) => {
             let indent = " ".repeat(indent.min(16));
             let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).map_err(failed)?;
+            value.serialize(&mut serde_json::Serializer::with_formatter(bytes, formatter)).map_err(failed)?;
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, PythonJson)).map_err(failed)?,
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(bytes, PythonJson)).map_err(failed)?,
     }
-    // Values may share parts, so that a small one is written as a large text.
-    state.consume_fuel(bytes.len() as u64 / 64)?;
-    String::from_utf8(bytes).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+    state.consume_fuel(output.bytes.len() as u64 / 64)?;
+    String::from_utf8(output.bytes).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
 /// Python's separators: `, ` and `: `.

@@ -6,7 +6,9 @@
 pub enum TextError {
     // ---- vocabulary ---------------------------------------------------------------------------
     /// `tokenizer.ggml.model` names a tokenizer this engine does not have.
-    #[error("tokenizer model {model:?} is not supported (known: \"gpt2\" for byte-level BPE, \"llama\" for SentencePiece)")]
+    #[error(
+        "tokenizer model {model:?} is not supported (known: \"gpt2\" for byte-level BPE, \"llama\" for SentencePiece)"
+    )]
     UnsupportedModel {
         /// The name found in the file.
         model: String,
@@ -160,6 +162,12 @@ pub enum TextError {
     /// The template is not valid Jinja.
     #[error("the chat template does not parse: {0}")]
     TemplateSyntax(#[source] minijinja::Error),
+    /// The template does what cannot be kept within bounds.
+    #[error("the chat template {what}, which cannot be kept within bounds")]
+    TemplateUnbounded {
+        /// What it does.
+        what: &'static str,
+    },
     /// The template failed while it was run, or ran out of its budget.
     #[error("the chat template failed: {0}")]
     TemplateFailed(#[source] minijinja::Error),
@@ -200,11 +208,14 @@ impl TextError {
             Self::StopStrings { .. } => "give fewer or shorter stop strings",
             Self::UnknownTemplate { .. } => "choose one of the names listed, or give the template itself",
             Self::TemplateRefused(_) => "change the order or the roles of the messages as the template asks",
-            Self::TemplateTooLong { .. } | Self::TemplateSyntax(_) | Self::TemplateFailed(_) => {
-                "use a built-in template, for instance --template chatml"
-            }
+            Self::TemplateTooLong { .. }
+            | Self::TemplateSyntax(_)
+            | Self::TemplateUnbounded { .. }
+            | Self::TemplateFailed(_) => "use a built-in template, for instance --template chatml",
             Self::TemplateOutput { .. } => "shorten the chat, or use a built-in template",
-            Self::TemplateMixesContent => "remove that text, or use a built-in template, for instance --template chatml",
+            Self::TemplateMixesContent => {
+                "remove that text, or use a built-in template, for instance --template chatml"
+            }
             Self::Role { .. } => "use the roles system, user and assistant",
             Self::NoMessages => "write a message",
             _ => "the file is damaged or was converted wrongly: fetch it again, or convert the model again",

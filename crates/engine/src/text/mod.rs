@@ -15,6 +15,7 @@ mod pre_tokenizer;
 mod sentencepiece;
 mod special;
 mod stream;
+mod template_guard;
 mod terminal;
 mod tokenizer;
 mod unicode;

@@ -41,7 +41,12 @@ const QWEN2: Scheme = Scheme::Llama3 { max_digits: 1 };
 const NAMES: &[(&[&str], Scheme, bool, bool)] = &[
     (&["default"], Scheme::Default, false, false),
     (&["gpt-2", "phi-2", "mpt", "olmo", "jais", "exaone4", "modern-bert"], Scheme::Gpt2, false, false),
-    (&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], Scheme::SmolLm, false, false),
+    (
+        &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        Scheme::SmolLm,
+        false,
+        false,
+    ),
     (&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"], LLAMA3, true, true),
     (&["dbrx", "smaug-bpe"], LLAMA3, false, false),
     (&["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"], QWEN2, false, false),
@@ -71,9 +76,8 @@ impl PreTokenizer {
                 }
             }
             Scheme::Default => {
-                let is_punctuation = |c| {
-                    class_of(c) == Class::Punctuation || matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '~' | '|')
-                };
+                let is_punctuation =
+                    |c| class_of(c) == Class::Punctuation || matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '~' | '|');
                 let mut first = Vec::new();
                 for piece in isolate(text, usize::MAX, is_punctuation) {
                     gpt2_words(piece, &mut first);
@@ -256,7 +260,10 @@ mod tests {
     #[test]
     fn words_of_each_scheme() {
         let text = "I'LL  see  1234\t\n \nx=y's";
-        assert_eq!(split("gpt-2", text), ["I", "'", "LL", " ", " see", " ", " 1234", "\t\n ", "\n", "x", "=", "y", "'s"]);
+        assert_eq!(
+            split("gpt-2", text),
+            ["I", "'", "LL", " ", " see", " ", " 1234", "\t\n ", "\n", "x", "=", "y", "'s"]
+        );
         assert_eq!(
             split("smollm", text),
             ["I", "'", "LL", " ", " see", "  ", "1", "2", "3", "4", "\t\n ", "\n", "x", "=", "y", "'s"]

@@ -64,7 +64,8 @@ impl SpecialTokens {
         let mut trusted_ranges = trusted.iter().peekable();
         for start in 0..bytes.len() {
             while trusted_ranges.next_if(|range| range.end <= start).is_some() {}
-            let trusted_end = trusted_ranges.peek().filter(|range| range.start <= start).map_or(start, |range| range.end);
+            let trusted_end =
+                trusted_ranges.peek().filter(|range| range.start <= start).map_or(start, |range| range.end);
             let mut node = 0;
             for (end, &byte) in bytes.iter().enumerate().skip(start) {
                 let Some(&next) = self.edges.get(&(node, byte)) else { break };

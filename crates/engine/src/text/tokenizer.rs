@@ -45,7 +45,7 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 enum Model {
-    Bpe(ByteLevelBpe),
+    Bpe(Box<ByteLevelBpe>),
     SentencePiece(SentencePiece),
 }
 
@@ -60,7 +60,7 @@ impl Tokenizer {
             Family::Bpe => {
                 let bpe = ByteLevelBpe::new(&vocab, source.pre.as_deref(), &source.merges)?;
                 let add_bos = bpe.add_bos();
-                (Model::Bpe(bpe), add_bos, false)
+                (Model::Bpe(Box::new(bpe)), add_bos, false)
             }
             Family::SentencePiece => (Model::SentencePiece(SentencePiece::new(&vocab)?), true, true),
         };
