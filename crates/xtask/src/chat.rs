@@ -1,0 +1,66 @@
+//! `cargo xtask chat`: from a fresh clone to a conversation.
+
+use std::process::Command;
+
+#[cfg(not(unix))]
+use crate::error::Error;
+use crate::error::Result;
+use crate::{model, process, setup};
+
+/// `cargo xtask chat [-- ARGS]`.
+pub fn run(rest: &[String]) -> Result<()> {
+    let args = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);
+    setup::ensure()?;
+    let mut command = cli()?;
+    command.arg("chat");
+    if !names_a_model(args) && std::env::var_os("ADAPTER_MODEL").is_none() {
+        command.arg("--model").arg(model::ensure()?);
+    }
+    command.args(args);
+    replace_this_process(command)
+}
+
+/// Builds the command line program and returns a command that starts it.
+pub fn cli() -> Result<Command> {
+    process::run(process::cargo().args(["build", "--release", "--package", "adapter-cli"]))?;
+    let name = format!("adapter-cli{}", std::env::consts::EXE_SUFFIX);
+    Ok(Command::new(process::target_folder().join("release").join(name)))
+}
+
+/// Whether the arguments already say which model to use.
+fn names_a_model(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "--model" || arg.starts_with("-m") || arg.starts_with("--model="))
+}
+
+/// Becomes the program: Ctrl+C, the window's size and the exit code are then its own business.
+#[cfg(unix)]
+fn replace_this_process(mut command: Command) -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let error = command.exec();
+    Err(process::not_started(&command, &error))
+}
+
+/// Where a process cannot become another one, it waits and ends as the other does.
+#[cfg(not(unix))]
+fn replace_this_process(mut command: Command) -> Result<()> {
+    let status = command.status().map_err(|error| process::not_started(&command, &error))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => std::process::exit(code),
+        None => Err(Error::failed(format!("`{}` ended with {status}", process::shown(&command)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_of_ones_own_replaces_the_fetched_one() {
+        let args = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(names_a_model(&args("--adapter a.safetensors --model own.gguf")));
+        assert!(names_a_model(&args("--model=own.gguf")));
+        assert!(names_a_model(&args("-mown.gguf")));
+        assert!(!names_a_model(&args("--adapter model.safetensors")));
+    }
+}

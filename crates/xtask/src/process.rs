@@ -1,0 +1,98 @@
+//! Starting other programs: what they print, how they end, and whether they are there at all.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+
+/// The repository's root, two folders above this crate.
+pub fn repository_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// The workspace's target folder.
+pub fn target_folder() -> PathBuf {
+    let own = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
+    repository_root().join(own.map_or_else(|| "target".into(), PathBuf::from))
+}
+
+/// The cargo that runs this program, in the repository's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(repository_root());
+    command
+}
+
+/// A command as one would type it.
+pub fn shown(command: &Command) -> String {
+    let name = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(name).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `program` starts and ends well with `args`, in silence.
+pub fn succeeds<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> bool {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Runs a command on this terminal and fails when it does.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().map_err(|error| not_started(command, &error))?;
+    if status.success() { Ok(()) } else { Err(Error::failed(format!("`{}` ended with {status}", shown(command)))) }
+}
+
+/// Runs a command for its standard output; its standard error goes to this terminal.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| not_started(command, &error))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::failed(format!("`{}` ended with {}", shown(command), output.status)))
+}
+
+/// Runs a command whose standard output is both shown, line by line as it comes, and kept. True when it ended well.
+pub fn tee(command: &mut Command) -> Result<(bool, String)> {
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| not_started(command, &error))?;
+    let mut kept = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|n_bytes| n_bytes > 0) {
+            let text = String::from_utf8_lossy(&line);
+            // A closed terminal must not end the run: its result is the exit code.
+            let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+            kept.push_str(&text);
+            line.clear();
+        }
+    }
+    let status = child.wait().map_err(|error| not_started(command, &error))?;
+    Ok((status.success(), kept))
+}
+
+/// A program that could not be started.
+pub fn not_started(command: &Command, error: &std::io::Error) -> Error {
+    Error::failed(format!("cannot start `{}`: {error}", shown(command)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_where_the_workspace_is() {
+        assert!(repository_root().join("Cargo.toml").is_file());
+        assert!(repository_root().join("shaders").is_dir());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = run(Command::new("no-such-program").arg("--now")).expect_err("not there");
+        assert!(error.to_string().contains("no-such-program --now"), "{error}");
+        assert!(!succeeds("no-such-program", &["--version"]));
+    }
+}
