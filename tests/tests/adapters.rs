@@ -1,9 +1,13 @@
 //! Adapters: logits against float64, exactness of "off", switching, and files that must be refused.
+#![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 use adapter_engine::adapter::{AdapterError, AdapterFile, GateKind};
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Adapter, Error, Model, Session};
-use adapter_tests::{baseline_gpu, gpu, ids, json, load, load_tiny, nmse, one_at_a_time, read, same_bits, smollm2_path, tensor, tiny_adapter};
+use adapter_tests::{
+    baseline_gpu, gpu, ids, json, load, load_tiny, nmse, one_at_a_time, read, same_bits, smollm2_path, tensor,
+    tiny_adapter,
+};
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::collections::HashMap;
@@ -70,7 +74,10 @@ fn gate_zero_leaves_logits_unchanged() {
         for kind in KINDS {
             let mut file = tiny_adapter(kind);
             let open = Adapter::load(&model, "open", &file).unwrap();
-            assert!(!same_bits(&logits(&model, Some((&open, 1.0)), &tokens()), &base), "an open gate changes something");
+            assert!(
+                !same_bits(&logits(&model, Some((&open, 1.0)), &tokens()), &base),
+                "an open gate changes something"
+            );
             assert!(same_bits(&logits(&model, Some((&open, 0.0)), &tokens()), &base), "strength 0");
             file.gates.fill(0.0);
             let closed = Adapter::load(&model, "closed", &file).unwrap();
@@ -187,7 +194,10 @@ fn peft_files_that_peft_loads_silently_are_refused_here() {
     };
     let good = "base_model.model.model";
     let all = |prefix: &str| {
-        [2, 3].map(|layer| [(name(prefix, layer, "adaption_prompt"), true), (name(prefix, layer, "adaption_gate"), false)])
+        [2, 3]
+            .map(|layer| {
+                [(name(prefix, layer, "adaption_prompt"), true), (name(prefix, layer, "adaption_gate"), false)]
+            })
             .concat()
     };
     assert!(AdapterFile::from_peft(config, &file(&all(good))).is_ok());

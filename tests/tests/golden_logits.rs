@@ -1,11 +1,14 @@
 //! Logits against float64 (tests/data/tiny-llama, made by an independent PyTorch script) and against transformers in f32
 //! (tests/data/smollm2, the real model).
+#![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 use adapter_engine::gpu::Gpu;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Model, Session};
-use adapter_tests::{baseline_gpu, gpu, ids, json, load, load_tiny, nmse, one_at_a_time, same_bits, smollm2_path, tensor};
+use adapter_tests::{
+    baseline_gpu, gpu, ids, json, load, load_tiny, nmse, one_at_a_time, same_bits, smollm2_path, tensor,
+};
 use pollster::block_on;
 use std::ops::ControlFlow;
 
@@ -102,8 +105,7 @@ fn the_same_input_gives_the_same_bits() {
     let _turn = one_at_a_time();
     let tokens = ids(&json("tiny-llama/base.json")["ids"]);
     let model = load_tiny(gpu(), "q4_k");
-    let runs: Vec<Vec<f32>> =
-        (0..5).map(|_| block_on(session(&model).logits(&tokens, Rows::All)).unwrap()).collect();
+    let runs: Vec<Vec<f32>> = (0..5).map(|_| block_on(session(&model).logits(&tokens, Rows::All)).unwrap()).collect();
     assert!(runs.iter().all(|run| same_bits(run, &runs[0])));
 }
 
@@ -122,10 +124,8 @@ fn check_smollm2(gpu: &Gpu, cases: usize) {
         let id = |entry: &serde_json::Value| entry[0].as_u64().unwrap() as usize;
         let best = (0..n_vocab).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
         assert_eq!(best, id(&top[0]), "{name}: top-1");
-        let worst = top
-            .iter()
-            .map(|entry| (f64::from(last[id(entry)]) - entry[1].as_f64().unwrap()).abs())
-            .fold(0.0, f64::max);
+        let worst =
+            top.iter().map(|entry| (f64::from(last[id(entry)]) - entry[1].as_f64().unwrap()).abs()).fold(0.0, f64::max);
         assert!(worst <= 0.02, "{name}: a top-20 logit is off by {worst}");
 
         let nll: f64 = prompt[1..]

@@ -1,8 +1,9 @@
 //! Gradients of prompts and gates against float64 autograd (tests/data/tiny-llama), through a frozen model on the GPU.
+#![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
+use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::train::{AdapterGradients, Batch, gradients};
-use adapter_engine::Model;
 use adapter_tests::{baseline_gpu, gpu, ids, json, load_tiny, one_at_a_time, tensor, tiny_adapter};
 use pollster::block_on;
 
@@ -38,7 +39,11 @@ fn prompts_and_gates_have_the_gradients_of_float64_autograd() {
             let golden = format!("tiny-llama/golden-{}.safetensors", kind.name());
             let dprompts = relative(&result.dprompts, &tensor(&golden, "d_prompts"));
             let dgates = relative(&result.dgates, &tensor(&golden, "d_gates"));
-            println!("gradients::{} loss {:.7} d_prompts {dprompts:.1e} d_gates {dgates:.1e}", kind.name(), result.loss);
+            println!(
+                "gradients::{} loss {:.7} d_prompts {dprompts:.1e} d_gates {dgates:.1e}",
+                kind.name(),
+                result.loss
+            );
             assert!(dprompts <= 1e-4 && dgates <= 1e-4, "{}: {dprompts} {dgates}", kind.name());
         }
     }
@@ -62,10 +67,14 @@ fn a_pack_of_texts_equals_the_texts_apart() {
     let _turn = one_at_a_time();
     let model = load_tiny(gpu(), "q8_0");
     let file = tiny_adapter(GateKind::PAPER);
-    let texts: [(Vec<u32>, usize); 3] =
-        [((0..23).map(|i| i * 13 % 320).collect(), 5), ((0..9).map(|i| i * 7 % 320).collect(), 1), ((0..40).rev().collect(), 30)];
+    let texts: [(Vec<u32>, usize); 3] = [
+        ((0..23).map(|i| i * 13 % 320).collect(), 5),
+        ((0..9).map(|i| i * 7 % 320).collect(), 1),
+        ((0..40).rev().collect(), 30),
+    ];
     let mut pack = Batch::default();
-    let (mut loss, mut dprompts, mut dgates, mut targets) = (0.0, vec![0f64; file.prompts.len()], vec![0f64; file.gates.len()], 0.0);
+    let (mut loss, mut dprompts, mut dgates, mut targets) =
+        (0.0, vec![0f64; file.prompts.len()], vec![0f64; file.gates.len()], 0.0);
     for (ids, first) in &texts {
         let trained: Vec<bool> = (0..ids.len()).map(|t| t >= *first).collect();
         pack.push(ids, &trained);

@@ -18,7 +18,8 @@ fn a_tensor_over_several_bindings_gives_the_same_bits() {
     let _turn = one_at_a_time();
     let tokens = ids(&json("tiny-llama/base.json")["ids"]);
     for format in ["f32", "q8_0", "q4_1", "q6_k"] {
-        let whole = block_on(Session::new(&load_tiny(gpu(), format), &SMALL).unwrap().logits(&tokens, Rows::All)).unwrap();
+        let whole =
+            block_on(Session::new(&load_tiny(gpu(), format), &SMALL).unwrap().logits(&tokens, Rows::All)).unwrap();
         // 128 KiB: the embedding, the head and the MLP of this model are larger in most formats.
         let small = open(&GpuOptions { max_binding_bytes: Some(128 << 10), ..GpuOptions::default() });
         let model = load_tiny(&small, format);

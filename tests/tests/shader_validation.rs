@@ -1,5 +1,6 @@
 //! Every variant of every shader, through naga's validator with core WebGPU's capabilities (plus subgroups where the variant
 //! is for them), and a few rules of this project that a compiler does not know.
+#![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 use adapter_engine::formats::{Layout, TensorType};
 use adapter_engine::gpu::{BindingKind, Constants, KERNELS, constants, reflect_bindings, shader_source};
@@ -76,9 +77,9 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             all.push((kernel, constants([("HEAD_VEC4", text(vec4))]), false));
         }
     }
-    for plain in [
-        "argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample", "swiglu", "swiglu_backward",
-    ] {
+    for plain in
+        ["argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample", "swiglu", "swiglu_backward"]
+    {
         all.push((plain, constants([]), false));
     }
     all

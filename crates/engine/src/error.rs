@@ -92,9 +92,9 @@ impl Error {
             Self::Gguf(error) => Some(error.hint()),
             Self::Gpu(error) => error.hint(),
             Self::Adapter(error) => Some(error.hint()),
-            Self::WrongArchitecture { .. } => {
-                Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is")
-            }
+            Self::WrongArchitecture { .. } => Some(
+                "use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is",
+            ),
             Self::Unsupported { .. } => Some("use a plain LLaMA-architecture model"),
             Self::UnsupportedFormat { .. } => {
                 Some("use a file quantized as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")

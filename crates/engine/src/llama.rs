@@ -242,7 +242,11 @@ impl Model {
             let tensor = |name: &str, shape: &[u64]| tensors.get(&format!("blk.{layer}.{name}"), shape);
             let attention_norm = loader.vector(tensor("attn_norm", &[c])?)?;
             let qkv = loader.matrix(
-                &[tensor("attn_q", &[c, q_width])?, tensor("attn_k", &[c, kv_width])?, tensor("attn_v", &[c, kv_width])?],
+                &[
+                    tensor("attn_q", &[c, q_width])?,
+                    tensor("attn_k", &[c, kv_width])?,
+                    tensor("attn_v", &[c, kv_width])?,
+                ],
                 Order::Stacked,
             )?;
             let output = loader.matrix(&[tensor("attn_output", &[q_width, c])?], Order::Stacked)?;

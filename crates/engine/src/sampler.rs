@@ -23,15 +23,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self {
-            temperature: 0.8,
-            top_k: 40,
-            top_p: 0.95,
-            min_p: 0.05,
-            repeat_penalty: 1.0,
-            repeat_last_n: 64,
-            seed: 0,
-        }
+        Self { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.0, repeat_last_n: 64, seed: 0 }
     }
 }
 
@@ -131,8 +123,7 @@ impl Sampling {
     /// The next id from `logits [V]` (penalty already applied) and a uniform number.
     pub fn choose(&self, logits: &[f32], draw: f32) -> u32 {
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let better =
-            |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+        let better = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
         if self.is_greedy() {
             return order.iter().copied().min_by(better).unwrap_or(0);
         }

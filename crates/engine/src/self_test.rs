@@ -193,7 +193,8 @@ impl Bench<'_> {
         }
         let ids = self.gpu.buffer_with("ids", &[7u32, 0, 23])?;
         let y = self.gpu.buffer("y", 3 * n_cols as u64 * 4)?;
-        self.case(format!("embedding {tensor_type}"), &y, 64, |plan| embedding::launch(plan, &matrix, &ids, &y, 3)).await
+        self.case(format!("embedding {tensor_type}"), &y, 64, |plan| embedding::launch(plan, &matrix, &ids, &y, 3))
+            .await
     }
 
     async fn pointwise(&mut self) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
+use crate::Error;
 use crate::adapter::Adapter;
 use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step};
 use crate::layers::block::{Activations, Context, GateUp, qkv_width};
@@ -13,7 +14,6 @@ use crate::ops::matmul::{self, Epilogue};
 use crate::ops::sample::{self, HISTORY};
 use crate::ops::{embedding, rms_norm};
 use crate::sampler::Sampling;
-use crate::Error;
 
 /// Tokens submitted ahead of the one the caller has seen: the GPU never waits for a read-back.
 const AHEAD: usize = 2;
@@ -302,7 +302,8 @@ impl Session {
             return Ok(());
         }
         let limit = self.context.next_multiple_of(8);
-        let capacity = len.max(self.capacity.saturating_mul(2)).next_multiple_of(PAGE).min(limit).max(len.next_multiple_of(8));
+        let capacity =
+            len.max(self.capacity.saturating_mul(2)).next_multiple_of(PAGE).min(limit).max(len.next_multiple_of(8));
         let (gpu, config) = (self.model.gpu().clone(), self.model.config());
         let size = plane_bytes(config.heads(), capacity);
         let mut encoder = gpu.encoder();
@@ -395,8 +396,7 @@ impl Session {
             return Ok(());
         }
         let mut plan = PlanBuilder::new(model.gpu());
-        let norm =
-            rms_norm::Shape { n_tokens: n, n_channels: config.n_channels, first_token: first, eps: config.eps };
+        let norm = rms_norm::Shape { n_tokens: n, n_channels: config.n_channels, first_token: first, eps: config.eps };
         rms_norm::launch(&mut plan, &self.activations.x, &model.0.output_norm, &self.head_input, norm)?;
         let shape = matmul::Shape { n_tokens: n, y_stride: config.n_vocab, y_offset: 0 };
         matmul::launch(&mut plan, model.0.head(), &self.head_input, &self.logits, shape, Epilogue::Store)?;
@@ -410,8 +410,7 @@ impl Session {
         }
         let model = self.model.clone();
         let mut plan = PlanBuilder::new(model.gpu());
-        let buffers =
-            sample::Buffers { logits: &self.logits, next_id: &self.next_id, history: &self.history };
+        let buffers = sample::Buffers { logits: &self.logits, next_id: &self.next_id, history: &self.history };
         sample::launch(&mut plan, &self.step, buffers, model.config().n_vocab, sampling)?;
         self.sampling_plan = Some((sampling.clone(), plan.build()?));
         Ok(())

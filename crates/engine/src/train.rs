@@ -349,12 +349,8 @@ impl Trainer {
         let mut first = 0;
         while first < batch.n_targets() {
             let n = LOGIT_ROWS.min(batch.n_targets() - first);
-            let norm = rms_norm::Shape {
-                n_tokens: n,
-                n_channels: config.n_channels,
-                first_token: first,
-                eps: config.eps,
-            };
+            let norm =
+                rms_norm::Shape { n_tokens: n, n_channels: config.n_channels, first_token: first, eps: config.eps };
             let shape = Shape { n_tokens: n, y_stride: config.n_vocab, y_offset: 0 };
             let (x, weight) = (&self.activations.x, &self.model.0.output_norm);
             self.run(

@@ -75,8 +75,7 @@ impl<'a> Loader<'a> {
             }
         }
         let tiles = order_tiles(tensors, order);
-        let mut windows: Vec<Window<'_>> =
-            tensors.iter().map(|tensor| Window::new(self.source, tensor)).collect();
+        let mut windows: Vec<Window<'_>> = tensors.iter().map(|tensor| Window::new(self.source, tensor)).collect();
         let mut parts: Vec<Part> = Vec::new();
         let mut next = 0;
         let mut first_row = 0;
@@ -233,9 +232,7 @@ pub fn read_floats(source: &dyn ReadAt, tensor: &TensorInfo) -> Result<Vec<f32>,
     tensor.read_data(source, 0, &mut bytes)?;
     match tensor.tensor_type {
         TensorType::F32 => Ok(bytemuck::pod_collect_to_vec(&bytes)),
-        TensorType::F16 => {
-            Ok(bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
-        }
+        TensorType::F16 => Ok(bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
         TensorType::BF16 => {
             Ok(bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
         }

@@ -47,7 +47,8 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
             let theirs =
                 twin::rope::Rope { n_rot: head_dim as usize, theta: 10_000.0, scaling: twin::rope::Scaling::None };
             let width = ((n_heads + 2 * n_kv_heads) * head_dim) as usize;
-            let (before, qkv) = (uniform(1, past as usize * width, -2.0, 2.0), uniform(2, n_tokens as usize * width, -2.0, 2.0));
+            let (before, qkv) =
+                (uniform(1, past as usize * width, -2.0, 2.0), uniform(2, n_tokens as usize * width, -2.0, 2.0));
             let mut cache = twin::kv_cache::KvCache::default();
             twin::kv_cache::write(&mut cache, &theirs, twin_heads(heads), &widen(&before));
             let past_k = narrow(&cache.k);
@@ -63,7 +64,9 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
             let gpu_cache = LayerCache { k: bench.in_place(&k), v: bench.in_place(&v) };
             let (step, table) = (bench.step(past, n_tokens), bench.input(&rope.table(0..past + n_tokens)));
             let (qkv, q) = (bench.input(&qkv), bench.output(wanted_q.len()));
-            bench.run(|plan| kv_cache::launch(plan, &step, &table, &qkv, &q, &gpu_cache, heads, n_tokens, None).unwrap());
+            bench.run(|plan| {
+                kv_cache::launch(plan, &step, &table, &qkv, &q, &gpu_cache, heads, n_tokens, None).unwrap();
+            });
             bench.compare(&case, &q, &wanted_q, F32);
             bench.compare(&format!("{case} keys"), &gpu_cache.k, &wanted_k, F32);
             bench.compare(&format!("{case} values"), &gpu_cache.v, &wanted_v, F32);
@@ -87,7 +90,10 @@ pub fn attention(bench: &mut Bench<'_>) {
             let names: Vec<_> = variants
                 .iter()
                 .map(|variant| {
-                    (*variant, format!("attention[{variant:?},P={past},T={n_tokens},H={n_heads},K={n_kv_heads},D={head_dim}]"))
+                    (
+                        *variant,
+                        format!("attention[{variant:?},P={past},T={n_tokens},H={n_heads},K={n_kv_heads},D={head_dim}]"),
+                    )
                 })
                 .filter(|(_, case)| bench.wants(case))
                 .collect();
@@ -98,10 +104,8 @@ pub fn attention(bench: &mut Bench<'_>) {
             // Stale values behind the last position, as a cache that was cut back has: they must not count.
             let mut keys = cache_order(&k, heads);
             keys.resize(keys.len() + 64 * row, 1e30);
-            let cache = LayerCache {
-                k: bench.input(&keys),
-                v: bench.input(&[&v[..], &vec![1e30; 72 * row][..]].concat()),
-            };
+            let cache =
+                LayerCache { k: bench.input(&keys), v: bench.input(&[&v[..], &vec![1e30; 72 * row][..]].concat()) };
             let (step, q) = (bench.step(past, n_tokens), bench.input(&q));
             for (variant, case) in names {
                 let o = bench.output(wanted.len());
@@ -129,7 +133,12 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
             let gate = uniform(5, n_heads as usize, -1.5, 1.5);
             let mut wanted = widen(&before);
             twin::gated_attention::forward(
-                twin_heads(heads), &widen(&q), &widen(&k), &widen(&v), &widen(&gate), &mut wanted,
+                twin_heads(heads),
+                &widen(&q),
+                &widen(&k),
+                &widen(&v),
+                &widen(&gate),
+                &mut wanted,
             );
             let prompt = PromptCache { k: bench.input(&k), v: bench.input(&v), gate: bench.input(&gate) };
             let (q, o) = (bench.input(&q), bench.in_place(&before));

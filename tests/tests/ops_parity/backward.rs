@@ -248,7 +248,9 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
     for (n_heads, n_kv_heads, head_dim) in HEADS {
         let heads = Heads { n_heads, n_kv_heads, head_dim };
         for (n_tokens, adapter_len) in [(1, 1), (1, 10), (3, 2), (17, 10), (65, 5)] {
-            let case = format!("gated_attention_backward[T={n_tokens},A={adapter_len},H={n_heads},K={n_kv_heads},D={head_dim}]");
+            let case = format!(
+                "gated_attention_backward[T={n_tokens},A={adapter_len},H={n_heads},K={n_kv_heads},D={head_dim}]"
+            );
             if !bench.wants(&case) {
                 continue;
             }

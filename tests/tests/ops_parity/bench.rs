@@ -87,13 +87,16 @@ impl<'g> Bench<'g> {
         let found = self.read(case, output, wanted.len());
         let unwritten = found.iter().filter(|value| value.to_bits() == SENTINEL.to_bits()).count();
         let error = nmse(&found, wanted);
-        // A NaN is not <= anything.
         if unwritten > 0 {
             self.failures.push(format!("{case} on {}: {unwritten} cells not written", self.tier));
-        } else if !(error <= budget) {
+        } else if error.is_nan() || error > budget {
             let at = found.iter().zip(wanted).position(|(a, b)| (a - b).abs() > 1e-3 * b.abs().max(1e-3) || a.is_nan());
             let detail = at.map(|at| format!("; first at {at}: {} instead of {}", found[at], wanted[at]));
-            self.failures.push(format!("{case} on {}: NMSE {error:.1e} > {budget:.0e}{}", self.tier, detail.unwrap_or_default()));
+            self.failures.push(format!(
+                "{case} on {}: NMSE {error:.1e} > {budget:.0e}{}",
+                self.tier,
+                detail.unwrap_or_default()
+            ));
         } else if self.only.is_some() {
             println!("{case} NMSE {error:.1e} <= {budget:.0e}");
         }

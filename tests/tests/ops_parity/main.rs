@@ -3,6 +3,7 @@
 //! A case prints as its parameters and can be run again by them: `OPS='rms_norm[T=5' cargo test --test ops_parity`.
 //! Outputs start filled with a sentinel, and 1,024 more sentinels follow each: a cell that was not written and a write past
 //! the end both show. The budgets are those of the kernels' headers.
+#![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 mod attention;
 mod backward;
@@ -16,8 +17,10 @@ use adapter_tests::{baseline_gpu, gpu, one_at_a_time};
 use bench::Bench;
 use std::collections::BTreeSet;
 
+type Cases = fn(&mut Bench<'_>);
+
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, fn(&mut Bench<'_>)); 18] = [
+const OPS: [(&str, Cases); 18] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
@@ -46,7 +49,13 @@ fn walk(gpu: &adapter_engine::gpu::Gpu, tier: &str) -> BTreeSet<&'static str> {
         run(&mut bench);
         println!("{tier} {name}: {} cases in {:.1} s", bench.cases - cases, start.elapsed().as_secs_f32());
     }
-    assert!(bench.failures.is_empty(), "{} of {} cases failed:\n{}", bench.failures.len(), bench.cases, bench.failures.join("\n"));
+    assert!(
+        bench.failures.is_empty(),
+        "{} of {} cases failed:\n{}",
+        bench.failures.len(),
+        bench.cases,
+        bench.failures.join("\n")
+    );
     bench.kernels
 }
 

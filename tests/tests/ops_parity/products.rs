@@ -2,8 +2,8 @@
 
 use super::bench::{Bench, F32, QUANTIZED};
 use adapter_engine::formats::{TensorInfo, TensorType};
-use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Shape, Variant};
 use adapter_engine::ops::embedding;
+use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Shape, Variant};
 use adapter_engine::weights::{Loader, Order};
 use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
 use adapter_tests::uniform;
@@ -14,8 +14,12 @@ pub fn random_weights(tensor_type: TensorType, n: usize, seed: u64) -> Vec<u8> {
     let floats = || uniform(seed, n, -1.0, 1.0);
     match tensor_type {
         TensorType::F32 => return floats().iter().flat_map(|value| value.to_le_bytes()).collect(),
-        TensorType::F16 => return floats().iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
-        TensorType::BF16 => return floats().iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
+        TensorType::F16 => {
+            return floats().iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+        }
+        TensorType::BF16 => {
+            return floats().iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect();
+        }
         _ => {}
     }
     let (len, bytes) = (tensor_type.block_len() as usize, tensor_type.block_bytes() as usize);
@@ -48,7 +52,13 @@ fn info(name: &str, tensor_type: TensorType, n_rows: usize, n_cols: usize, bytes
 }
 
 /// A matrix on the GPU and its dequantized twin `[N, C]`.
-pub fn matrix(bench: &Bench<'_>, tensor_type: TensorType, n_rows: usize, n_cols: usize, seed: u64) -> (Matrix, Vec<f64>) {
+pub fn matrix(
+    bench: &Bench<'_>,
+    tensor_type: TensorType,
+    n_rows: usize,
+    n_cols: usize,
+    seed: u64,
+) -> (Matrix, Vec<f64>) {
     let bytes = random_weights(tensor_type, n_rows * n_cols, seed);
     let tensor = info("weights", tensor_type, n_rows, n_cols, &bytes);
     let mut go_on = |_, _| ControlFlow::Continue(());
@@ -72,7 +82,14 @@ fn columns(tensor_type: TensorType) -> usize {
     if tensor_type.block_len() == 256 { 512 } else { 96 }
 }
 
-fn product(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n_rows: usize, n_cols: usize, n_tokens: usize) {
+fn product(
+    bench: &mut Bench<'_>,
+    variant: Variant,
+    tensor_type: TensorType,
+    n_rows: usize,
+    n_cols: usize,
+    n_tokens: usize,
+) {
     let case = format!("{}[{variant:?},{tensor_type},N={n_rows},C={n_cols},T={n_tokens}]", name_of(variant));
     if !bench.wants(&case) {
         return;
@@ -197,7 +214,9 @@ pub fn embedding(bench: &mut Bench<'_>) {
             // -0 and 0 are the same weight.
             let differs = found.iter().zip(&wanted).filter(|(a, b)| a.to_bits() != b.to_bits() && **a != **b).count();
             if differs > 0 {
-                bench.failures.push(format!("{case}: {differs} of {} weights are not bit-equal to the twin", wanted.len()));
+                bench
+                    .failures
+                    .push(format!("{case}: {differs} of {} weights are not bit-equal to the twin", wanted.len()));
             }
         }
     }

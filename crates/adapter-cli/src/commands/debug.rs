@@ -89,8 +89,8 @@ pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
     let mut batch = Batch::default();
     let trained: Vec<bool> = (0..ids.len()).map(|index| index >= first).collect();
     batch.push(&ids, &trained);
-    let found = block_on(train::gradients(&model, &adapter, &batch))
-        .map_err(|error| Failure::from(error).at(&flags.ids))?;
+    let found =
+        block_on(train::gradients(&model, &adapter, &batch)).map_err(|error| Failure::from(error).at(&flags.ids))?;
     let [layers, length, channels] = [adapter.n_layers, adapter.adapter_len, adapter.n_channels].map(|n| n as usize);
     let gates = vec![layers, found.dgates.len() / layers];
     let loss = [found.loss as f32];
@@ -111,10 +111,8 @@ pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
 /// A safetensors file of f32 tensors: name, shape, values.
 fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<(), Failure> {
     let not_written = |error: safetensors::SafeTensorError| Failure::failed(error.to_string(), "please report this");
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     let views = tensors
         .iter()
         .zip(&bytes)

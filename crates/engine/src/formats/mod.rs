@@ -16,8 +16,8 @@ pub use gguf::{Gguf, PartialGguf, TensorInfo};
 pub use gguf_error::GgufError;
 pub use gguf_metadata::{Array, FromValue, Metadata, Mismatch, StringArray, Value, ValueType};
 pub use gguf_writer::{GgufDataWriter, GgufWriteError, GgufWriter};
+pub use read_at::ReadAt;
 #[cfg(any(unix, windows))]
 pub use read_at::ReadAtFile;
-pub use read_at::ReadAt;
 pub use repack::{Layout, TILE_ROWS, repack_tile};
 pub use tensor_type::{TensorType, checked_tensor_bytes};

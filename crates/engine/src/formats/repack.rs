@@ -197,8 +197,8 @@ fn unpack(tensor_type: TensorType, bytes: &[u8], units: &mut [[u32; 4]; 13], wor
                 units[part] = unit(&merged, 0);
                 let pair = |l: usize| u32::from(high[half_at * 32 + l] >> (2 * row) & 3);
                 for group in 0..2 {
-                    units[8 + part / 2][part % 2 * 2 + group] = (0..16)
-                        .fold(0, |bits, l| bits | pair(group * 16 + l) << (8 * (l % 4) + 2 * (l / 4)));
+                    units[8 + part / 2][part % 2 * 2 + group] =
+                        (0..16).fold(0, |bits, l| bits | pair(group * 16 + l) << (8 * (l % 4) + 2 * (l / 4)));
                 }
             }
             units[12] = unit(bytes, 192);
@@ -223,7 +223,6 @@ fn two_bits(quants: &[u8], units: &mut [[u32; 4]; 13]) {
 /// One more bit for each of 256 weights: ggml keeps bit `part` of byte l for weight l of block `part`; here a word a block.
 fn high_bits(bytes: &[u8], first_unit: usize, units: &mut [[u32; 4]; 13]) {
     for part in 0..8 {
-        units[first_unit + part / 4][part % 4] =
-            (0..32).fold(0, |bits, l| bits | u32::from(bytes[l] >> part & 1) << l);
+        units[first_unit + part / 4][part % 4] = (0..32).fold(0, |bits, l| bits | u32::from(bytes[l] >> part & 1) << l);
     }
 }

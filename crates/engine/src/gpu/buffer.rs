@@ -130,12 +130,7 @@ impl Gpu {
     ///
     /// # Errors
     /// A lost device, or a range outside the buffer.
-    pub async fn read<T: bytemuck::Pod>(
-        &self,
-        buffer: &Buffer,
-        offset: u64,
-        count: usize,
-    ) -> Result<Vec<T>, GpuError> {
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, count: usize) -> Result<Vec<T>, GpuError> {
         let size = (count * size_of::<T>()) as u64;
         let staging = self.staging(size);
         let mut encoder = self.encoder();

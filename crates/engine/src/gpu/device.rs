@@ -173,12 +173,16 @@ impl GpuError {
                  graphics card), then see `adapter-cli doctor`"
             }
             Self::NoSuchAdapter { .. } => "`adapter-cli doctor` lists the names; a part of one is enough",
-            Self::LimitTooSmall { .. } | Self::Open { .. } => "update the graphics driver or choose another GPU with --gpu",
+            Self::LimitTooSmall { .. } | Self::Open { .. } => {
+                "update the graphics driver or choose another GPU with --gpu"
+            }
             Self::BufferTooLarge { .. } => "use a smaller quantization or a shorter context",
             Self::OutOfMemory { .. } => "use a smaller quantization or a shorter --context, or close other programs",
             Self::DeviceLost { .. } => "load the model again; the chat is kept",
             Self::SelfTest { .. } => "update the graphics driver or choose another GPU with --gpu",
-            Self::Validation { .. } | Self::Shader(_) => "this is a bug of the engine: please report it with `adapter-cli doctor`",
+            Self::Validation { .. } | Self::Shader(_) => {
+                "this is a bug of the engine: please report it with `adapter-cli doctor`"
+            }
         })
     }
 }

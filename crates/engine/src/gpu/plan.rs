@@ -92,7 +92,11 @@ impl<'g> PlanBuilder<'g> {
             });
         if !fits || groups.iter().any(|n| *n > 65_535) {
             return Err(GpuError::Validation {
-                message: format!("{kernel}: {} arguments, {} bindings, groups {groups:?}", args.len(), pipeline.bindings.len()),
+                message: format!(
+                    "{kernel}: {} arguments, {} bindings, groups {groups:?}",
+                    args.len(),
+                    pipeline.bindings.len()
+                ),
             });
         }
         let alignment = self.gpu.limits().min_uniform_buffer_offset_alignment as usize;

@@ -204,8 +204,7 @@ mod tests {
 
     #[test]
     fn nested_loops_and_equality() {
-        let source =
-            "#for r in 0..2\n#for t in 0..2\n#if MODE == fast\nacc${r}_${t}\n#end\n#end\n#end";
+        let source = "#for r in 0..2\n#for t in 0..2\n#if MODE == fast\nacc${r}_${t}\n#end\n#end\n#end";
         assert_eq!(run(source, &[("MODE", "fast")]).unwrap(), "acc0_0\nacc0_1\nacc1_0\nacc1_1\n");
         assert_eq!(run(source, &[("MODE", "slow")]).unwrap(), "");
     }

@@ -153,16 +153,6 @@ pub fn launch_backward(
     let [d_o, q, k, v, o] = [d_o, q, &cache.k, &cache.v, o].map(Arg::Whole);
     let [starts, stats, dqkv] = [packed.starts, packed.stats, dqkv].map(Arg::Whole);
     let groups = |heads| [n_tokens.div_ceil(8), heads, 1];
-    plan.launch(
-        "attention_backward_q",
-        &constants,
-        &[params, d_o, q, k, v, o, starts, stats, dqkv],
-        groups(n_heads),
-    )?;
-    plan.launch(
-        "attention_backward_kv",
-        &constants,
-        &[params, d_o, q, k, v, starts, stats, dqkv],
-        groups(n_kv_heads),
-    )
+    plan.launch("attention_backward_q", &constants, &[params, d_o, q, k, v, o, starts, stats, dqkv], groups(n_heads))?;
+    plan.launch("attention_backward_kv", &constants, &[params, d_o, q, k, v, starts, stats, dqkv], groups(n_kv_heads))
 }

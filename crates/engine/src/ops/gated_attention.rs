@@ -160,8 +160,7 @@ pub fn launch_backward(
         &[Arg::Params(bytemuck::bytes_of(&params)), d_o, q, k, v, gate, weights, dgates, Arg::Whole(dqkv)],
         [n_tokens.div_ceil(8), n_heads, 1],
     )?;
-    let params =
-        ReduceParams { n_tokens, n_heads, n_kv_heads, adapter_len, head_vec4: head_dim / 4, unused: [0; 3] };
+    let params = ReduceParams { n_tokens, n_heads, n_kv_heads, adapter_len, head_vec4: head_dim / 4, unused: [0; 3] };
     let n_vec4 = u64::from(adapter_len) * u64::from(n_heads + 2 * n_kv_heads) * u64::from(head_dim / 4);
     plan.launch(
         "gated_attention_reduce",

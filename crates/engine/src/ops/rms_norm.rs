@@ -60,13 +60,7 @@ pub fn launch_gather(
     plan.launch(
         "rms_norm",
         &variant(plan, true),
-        &[
-            Arg::Params(bytemuck::bytes_of(&params)),
-            Arg::Whole(x),
-            Arg::Whole(weight),
-            Arg::Whole(y),
-            Arg::Whole(rows),
-        ],
+        &[Arg::Params(bytemuck::bytes_of(&params)), Arg::Whole(x), Arg::Whole(weight), Arg::Whole(y), Arg::Whole(rows)],
         fold_groups(u64::from(shape.n_tokens)),
     )
 }

@@ -65,9 +65,8 @@ impl Rope {
 
     /// `(cos, sin)` of every pair for `positions`: `[positions, D/2, 2]`. Pairs past `n_rot` do not turn.
     pub fn table(&self, positions: std::ops::Range<u32>) -> Vec<f32> {
-        let frequencies: Vec<f64> = (0..self.head_dim / 2)
-            .map(|pair| if 2 * pair < self.n_rot { self.frequency(pair) } else { 0.0 })
-            .collect();
+        let frequencies: Vec<f64> =
+            (0..self.head_dim / 2).map(|pair| if 2 * pair < self.n_rot { self.frequency(pair) } else { 0.0 }).collect();
         positions
             .flat_map(|position| frequencies.iter().map(move |frequency| f64::from(position) * frequency))
             .flat_map(|angle| [angle.cos() as f32, angle.sin() as f32])

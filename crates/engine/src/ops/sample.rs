@@ -80,7 +80,6 @@ pub fn launch(
         true => ("argmax", bytemuck::bytes_of(&greedy)),
         false => ("sample", bytemuck::bytes_of(&drawn)),
     };
-    let args =
-        [Arg::Params(params), Arg::Whole(step), Arg::Whole(logits), Arg::Whole(next_id), Arg::Whole(history)];
+    let args = [Arg::Params(params), Arg::Whole(step), Arg::Whole(logits), Arg::Whole(next_id), Arg::Whole(history)];
     plan.launch(kernel, &constants([]), &args, [1, 1, 1])
 }
