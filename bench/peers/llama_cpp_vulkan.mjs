@@ -53,7 +53,6 @@ const context = await model.createContext({
     contextSize: nPrefill + nDecode + 8,
     batchSize: nPrefill,
     sequences: 1,
-    flashAttention: process.env.PEER_FLASH_ATTENTION === "1",
 });
 const load_s = (performance.now() - loadStart) / 1000;
 const sequence = context.getSequence();

@@ -12,7 +12,12 @@ pub fn describe() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first_line =
         |command: &mut Command| process::output(command).ok().and_then(|text| text.lines().next().map(str::to_owned));
-    let git = |args: &[&str]| process::output(Command::new("git").current_dir(process::repository_root()).args(args));
+    // A copy without its history is no error: the commit is then simply not known.
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        let output = command.current_dir(process::repository_root()).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
     let cores = std::thread::available_parallelism().map(std::num::NonZero::get).ok();
     json!({
         "cpu": field(&read("/proc/cpuinfo"), "model name", ':'),
@@ -21,8 +26,8 @@ pub fn describe() -> Value {
         "system": field(&read("/etc/os-release"), "PRETTY_NAME", '=').map(|name| name.trim_matches('"').to_owned()),
         "load_1min": read("/proc/loadavg").split(' ').next().and_then(|load| load.parse::<f64>().ok()),
         "rustc": first_line(Command::new("rustc").arg("--version")),
-        "commit": git(&["rev-parse", "--short=12", "HEAD"]).ok().map(|commit| commit.trim().to_owned()),
-        "uncommitted_changes": git(&["status", "--porcelain"]).ok().map(|changes| !changes.is_empty()),
+        "commit": git(&["rev-parse", "--short=12", "HEAD"]),
+        "uncommitted_changes": git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
     })
 }
 

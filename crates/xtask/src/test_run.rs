@@ -12,20 +12,38 @@ struct Part {
     name: &'static str,
     /// Package name and the folder it lives in; a part whose folders are not there yet does not exist.
     packages: &'static [(&'static str, &'static str)],
+    /// Test targets to run, when not all of these packages.
+    targets: &'static [&'static str],
     needs_model: bool,
 }
 
 const PARTS: &[Part] = &[
     Part {
         name: "engine",
-        packages: &[("adapter-engine", "crates/engine"), ("adapter-tests", "tests")],
+        // The program as well: some tests drive it.
+        packages: &[
+            ("adapter-engine", "crates/engine"),
+            ("adapter-tests", "tests"),
+            ("adapter-cli", "crates/adapter-cli"),
+        ],
+        targets: &[],
         needs_model: true,
     },
-    Part { name: "cli", packages: &[("adapter-cli", "crates/adapter-cli")], needs_model: true },
-    Part { name: "finetune", packages: &[("adapter-finetune", "crates/finetune")], needs_model: true },
-    Part { name: "reference", packages: &[("adapter-reference", "crates/reference")], needs_model: false },
-    Part { name: "desktop", packages: &[("adapter-desktop", "desktop")], needs_model: true },
-    Part { name: "xtask", packages: &[("xtask", "crates/xtask")], needs_model: false },
+    Part {
+        name: "cli",
+        packages: &[("adapter-cli", "crates/adapter-cli"), ("adapter-tests", "tests")],
+        targets: &["--bins", "--test=program", "--test=cli"],
+        needs_model: true,
+    },
+    Part { name: "finetune", packages: &[("adapter-finetune", "crates/finetune")], targets: &[], needs_model: true },
+    Part {
+        name: "reference",
+        packages: &[("adapter-reference", "crates/reference")],
+        targets: &[],
+        needs_model: false,
+    },
+    Part { name: "desktop", packages: &[("adapter-desktop", "desktop")], targets: &[], needs_model: true },
+    Part { name: "xtask", packages: &[("xtask", "crates/xtask")], targets: &[], needs_model: false },
 ];
 
 /// The parts whose packages the workspace has.
@@ -68,6 +86,7 @@ fn only(name: &str) -> Result<()> {
         for (package, _) in part.packages {
             command.args(["--package", package]);
         }
+        command.args(part.targets);
     })?;
     report.close()
 }
