@@ -160,6 +160,10 @@ impl Report {
         let started = Instant::now();
         let mut command = process::cargo();
         command.args(["test", "--no-fail-fast"]).env("ADAPTER_SMOLLM2", model::path()?);
+        // Vulkan's drivers complain about this once per device, hundreds of times a run.
+        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+            command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        }
         select(&mut command);
         let (ended_well, output) = process::tee(&mut command)?;
         self.counts = Counts::of(&output);
