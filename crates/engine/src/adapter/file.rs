@@ -145,7 +145,9 @@ impl AdapterError {
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::KindUnknown => "say it with --gate paper (a head each, tanh), --gate linear (a head each) or --gate peft",
+            Self::KindUnknown => {
+                "say it with --gate paper (a head each, tanh), --gate linear (a head each) or --gate peft"
+            }
             Self::KindMismatch { .. } => "leave --gate out, or give the kind the adapter was trained with",
             Self::OtherModel { .. } => "load the model the adapter was trained on",
             Self::Missing { .. } | Self::Unknown { .. } => {
@@ -252,7 +254,10 @@ impl AdapterFile {
             return Err(AdapterError::Config { reason });
         }
         if config.adapter_len == 0 || config.adapter_layers == 0 {
-            let reason = format!("adapter_len {} and adapter_layers {} must not be 0", config.adapter_len, config.adapter_layers);
+            let reason = format!(
+                "adapter_len {} and adapter_layers {} must not be 0",
+                config.adapter_len, config.adapter_layers
+            );
             return Err(AdapterError::Config { reason });
         }
         let (file, _) = parse(weights)?;

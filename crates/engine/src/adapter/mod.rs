@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 pub use file::{AdapterError, AdapterFile, GateActivation, GateKind, GateShape};
 
+use crate::Error;
 use crate::gpu::{Buffer, PlanBuilder};
 use crate::layers::block::qkv_width;
 use crate::llama::Model;
 use crate::ops::gated_attention::{MAX_ADAPTER_LEN, PromptCache};
 use crate::ops::matmul::{self, Epilogue};
-use crate::Error;
 
 /// An adapter of one model, resident on its GPU. Cloning is cheap and shares it.
 #[derive(Debug, Clone)]
