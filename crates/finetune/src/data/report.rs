@@ -1,0 +1,184 @@
+//! What was found in a data set, for a person to read before training begins.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::examples::Examples;
+use super::formats::Format;
+use super::problem::RowProblem;
+use super::split::Split;
+
+/// What was found in one file.
+#[derive(Debug, Default, Serialize)]
+pub struct FileReport {
+    /// The format of all rows.
+    pub format: Option<Format>,
+    /// Rows, good and bad.
+    pub rows: u64,
+    /// Rows that cannot be used, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    pub problems: Vec<RowProblem>,
+    /// Rows left out of training because the validation file has them, too.
+    pub also_in_validation: u64,
+    /// Rows cut to the most tokens.
+    pub cut_rows: u64,
+    /// Tokens lost by that.
+    pub cut_tokens: u64,
+    /// Rows with a prompt that has other tokens alone than with the answer behind it.
+    pub unlike_prompts: u64,
+    /// Rows after whose answer the template writes no end token.
+    pub without_end: u64,
+    /// Rows in which `{{name}}` or `{{author}}` was not replaced.
+    pub placeholders: u64,
+}
+
+impl FileReport {
+    /// Rows that cannot be used.
+    #[must_use]
+    pub fn n_skipped(&self) -> u64 {
+        self.skipped.values().sum()
+    }
+}
+
+/// One side of the split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SideReport {
+    /// Rows.
+    pub rows: u64,
+    /// Tokens of all rows.
+    pub tokens: u64,
+    /// Tokens that are learnt or measured.
+    pub trained_tokens: u64,
+    /// Tokens of the row in the middle.
+    pub median_len: u64,
+    /// Tokens of the longest row.
+    pub max_len: u64,
+}
+
+impl SideReport {
+    /// The figures of `examples`.
+    #[must_use]
+    pub fn of(examples: &Examples) -> Self {
+        let mut lens: Vec<u64> = examples.iter().map(|example| example.ids.len() as u64).collect();
+        lens.sort_unstable();
+        Self {
+            rows: lens.len() as u64,
+            tokens: examples.n_tokens(),
+            trained_tokens: examples.n_trained(),
+            median_len: lens.get(lens.len() / 2).copied().unwrap_or(0),
+            max_len: lens.last().copied().unwrap_or(0),
+        }
+    }
+}
+
+/// What was found in a data set. Written as text it is a few lines; serialized, one object.
+#[derive(Debug, Serialize)]
+pub struct DatasetReport {
+    /// The file trained on.
+    pub file: FileReport,
+    /// The validation file, if there is one.
+    pub validation_file: Option<FileReport>,
+    /// How rows were kept for validation, if there is no such file.
+    pub split: Option<Split>,
+    /// The most tokens of a row.
+    pub max_tokens: u32,
+    /// What is trained on.
+    pub training: SideReport,
+    /// What is measured on.
+    pub validation: SideReport,
+}
+
+impl fmt::Display for DatasetReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_file(f, &self.file, "")?;
+        if let Some(file) = &self.validation_file {
+            self.write_file(f, file, "validation file: ")?;
+        }
+        write_side(f, "training", &self.training)?;
+        if self.validation.rows > 0 {
+            writeln!(f)?;
+            write_side(f, "validation", &self.validation)?;
+            if let Some(split) = self.split {
+                write!(f, " (share {}, seed {})", split.fraction, split.seed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DatasetReport {
+    fn write_file(&self, f: &mut fmt::Formatter<'_>, file: &FileReport, what: &str) -> fmt::Result {
+        let format = file.format.map_or_else(String::new, |format| format!("{format} "));
+        writeln!(f, "{what}{} {format}{}", grouped(file.rows), plural(file.rows, "row", "rows"))?;
+        let skipped = file.n_skipped();
+        if skipped > 0 {
+            let kinds: Vec<String> = file.skipped.iter().map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
+            writeln!(f, "{} skipped: {}", rows(skipped), kinds.join(", "))?;
+            for problem in &file.problems {
+                writeln!(f, "  {problem}")?;
+            }
+            let more = skipped.saturating_sub(file.problems.len() as u64);
+            if more > 0 {
+                writeln!(f, "  and {} more", grouped(more))?;
+            }
+        }
+        let notes = [
+            (file.also_in_validation, "left out of training, as the validation file has them too".to_owned()),
+            (
+                file.cut_rows,
+                format!("cut to {} tokens ({} tokens lost)", grouped(self.max_tokens.into()), grouped(file.cut_tokens)),
+            ),
+            (
+                file.unlike_prompts,
+                "in which the answer changes the tokens of the prompt before it, so what is learnt differs from what is asked: \
+                 another template avoids it"
+                    .to_owned(),
+            ),
+            (
+                file.without_end,
+                "without an end token after the answer, so the model does not learn to stop: use another template".to_owned(),
+            ),
+            (file.placeholders, "with {{name}} or {{author}} left in it: say what to put there".to_owned()),
+        ];
+        for (n, note) in notes.iter().filter(|(n, _)| *n > 0) {
+            writeln!(f, "{} {note}", rows(*n))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_side(f: &mut fmt::Formatter<'_>, name: &str, side: &SideReport) -> fmt::Result {
+    write!(
+        f,
+        "{name}: {}, {} tokens, {} of them learnt; a row has {} (median), at most {}",
+        rows(side.rows),
+        grouped(side.tokens),
+        grouped(side.trained_tokens),
+        grouped(side.median_len),
+        grouped(side.max_len)
+    )
+}
+
+fn rows(n: u64) -> String {
+    format!("{} {}", grouped(n), plural(n, "row", "rows"))
+}
+
+fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
+}
+
+/// `52,002`
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,3 @@
+//! Trains zero-init attention adapters (arXiv:2303.16199) on the quantized models of [`adapter_engine`].
+
+pub mod data;
