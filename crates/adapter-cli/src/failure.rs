@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use adapter_engine::adapter::AdapterError;
+use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
@@ -114,6 +114,16 @@ impl From<adapter_engine::Error> for Failure {
             Error::Cancelled => Self::Interrupted,
             Error::Sampling(_) => Self::wrong_use(message, "see the Sampling part of `adapter-cli generate --help`"),
             Error::Gpu(GpuError::NoSuchAdapter { .. }) => Self::WrongUse { message, hint },
+            _ => Self::Failed { message, hint },
+        }
+    }
+}
+
+impl From<AdapterWriteError> for Failure {
+    fn from(error: AdapterWriteError) -> Self {
+        let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
+        match error {
+            AdapterWriteError::Cancelled => Self::Interrupted,
             _ => Self::Failed { message, hint },
         }
     }

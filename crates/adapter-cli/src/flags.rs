@@ -65,6 +65,10 @@ pub enum Command {
     Bench(Bench),
     /// Show what is in a model or adapter file, and where a broken one breaks
     Inspect(Inspect),
+    /// Write an adapter in another form: a PEFT folder, .safetensors or .gguf
+    Export(Export),
+    /// Write a model and an adapter as one GGUF file
+    Merge(Merge),
     /// Show the GPUs of this machine and check the one that will be used
     Doctor,
     /// Tools for comparing with other programs
@@ -88,7 +92,7 @@ pub struct ModelFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Adapter")]
 pub struct AdapterFlags {
-    /// PEFT folder, or a .safetensors file with prompts and gates
+    /// PEFT folder, .safetensors or .gguf file; none: not even the one inside the model [default: the one inside the model]
     #[arg(long, short, value_name = "PATH")]
     pub adapter: Option<PathBuf>,
     /// What the gates of a file without metadata mean
@@ -297,6 +301,66 @@ pub struct Inspect {
     /// What the gates of an adapter without metadata mean
     #[arg(long, value_name = "KIND")]
     pub gate: Option<Gate>,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli export -m model.gguf -a adapter.safetensors --to peft --out my-adapter/
+  adapter-cli export -m model.gguf -a my-adapter/ --to gguf --out adapter.gguf
+  adapter-cli export -m merged.gguf --to safetensors --out adapter.safetensors      the adapter inside a model
+
+PEFT has one gate a layer: an adapter with a gate a head is refused.")]
+pub struct Export {
+    /// GGUF file of the model the adapter was trained on
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub model: PathBuf,
+    /// PEFT folder, .safetensors or .gguf file [default: the one inside the model]
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub adapter: Option<PathBuf>,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", help_heading = "Input and output")]
+    pub gate: Option<Gate>,
+    /// What to write
+    #[arg(long, value_name = "FORM", help_heading = "Input and output")]
+    pub to: Form,
+    /// File to write, or a new folder for peft
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
+
+/// The forms an adapter can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A folder that Hugging Face PEFT loads
+    Peft,
+    /// One file with its meaning in the metadata: every kind of gate
+    Safetensors,
+    /// A small GGUF file: every kind of gate
+    Gguf,
+}
+
+/// `merge`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli merge -m model.gguf -a adapter.safetensors --out merged.gguf
+  adapter-cli chat -m merged.gguf                       with the adapter
+  adapter-cli chat -m merged.gguf -a none               the model alone, as it was
+
+The model's weights are copied as they are. Other programs refuse the file: they do not know the adapter's tensors.")]
+pub struct Merge {
+    /// GGUF file of the model the adapter was trained on
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub model: PathBuf,
+    /// PEFT folder, .safetensors or .gguf file
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub adapter: PathBuf,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", help_heading = "Input and output")]
+    pub gate: Option<Gate>,
+    /// GGUF file to write
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
 }
 
 /// `debug`

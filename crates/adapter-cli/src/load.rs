@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adapter_engine::adapter::{AdapterError, AdapterFile, GateKind};
-use adapter_engine::formats::{Gguf, ReadAtFile};
+use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateKind};
+use adapter_engine::formats::{Gguf, ReadAt, ReadAtFile};
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::llama::Config;
 use adapter_engine::session::SessionOptions;
@@ -14,13 +14,15 @@ use adapter_engine::{Adapter, Model, Session};
 use pollster::block_on;
 
 use crate::failure::Failure;
-use crate::flags::{AdapterFlags, Global, ModelFlags};
+use crate::flags::{AdapterFlags, Gate, Global, ModelFlags};
 use crate::{folders, interrupt, output, trust};
 
 /// The file `cargo xtask chat` keeps in the cache folder.
 pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The largest adapter that is read into memory; a 70B model's has 40 MB.
 const MAX_ADAPTER_BYTES: u64 = 1 << 30;
+/// What `--adapter` says for the model alone. A file of that name is `./none`.
+pub const NO_ADAPTER: &str = "none";
 
 /// The model that is meant when none is named: where it is, or where it would be.
 pub fn default_model() -> Option<PathBuf> {
@@ -174,7 +176,7 @@ impl Ready {
         let _busy = interrupt::busy();
         let start = Instant::now();
         let file = ModelFile::open(&model_path(model)?)?;
-        let adapter_file = adapter_of(adapter, &file.config)?;
+        let adapter_file = adapter_of(adapter, &file)?;
         let tokenizer = file.tokenizer()?;
         let gpu = gpu(global, false)?;
         let loaded = file.load(&gpu)?;
@@ -216,15 +218,74 @@ pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
     SessionOptions { context: flags.context, prefill_chunk: None }
 }
 
-/// The adapter of the flags, read and compared with the model's sizes.
-fn adapter_of(flags: &AdapterFlags, config: &Config) -> Result<Option<(String, AdapterFile)>, Failure> {
-    let Some(path) = &flags.adapter else { return Ok(None) };
-    let (name, file) = adapter_file(path, flags.gate.map(crate::flags::Gate::kind))?;
-    file.check_fits(config).map_err(|error| Failure::from(error).at(path))?;
-    Ok(Some((name, file)))
+/// The adapter of the flags, or the one inside the model, read and compared with the model.
+///
+/// # Errors
+/// As [`adapter_file`] and [`built_in`], and an adapter of a model with other sizes.
+pub fn adapter_of(flags: &AdapterFlags, model: &ModelFile) -> Result<Option<(String, AdapterFile)>, Failure> {
+    let kind = flags.gate.map(Gate::kind);
+    match &flags.adapter {
+        Some(path) if path.as_os_str() == NO_ADAPTER => Ok(None),
+        Some(path) => fitting_adapter(path, kind, model).map(Some),
+        None => built_in(model, kind),
+    }
 }
 
-/// Reads an adapter: a PEFT folder, the weights inside one, or a file of prompts and gates. Returns its name, too.
+/// The adapter inside the file of a model, if there is one.
+///
+/// # Errors
+/// One that is damaged or of another kind than was asked for.
+pub fn built_in(model: &ModelFile, kind: Option<GateKind>) -> Result<Option<(String, AdapterFile)>, Failure> {
+    let found = AdapterFile::from_gguf(&model.gguf, &model.source).and_then(|found| {
+        if let Some((_, file)) = &found {
+            file.check_fits(&model.config)?;
+        }
+        Ok(found)
+    });
+    let found = found.map_err(|error| Failure::from(error).at(&model.path))?;
+    found.map(|(name, file)| of_kind(name, file, kind, &model.path)).transpose()
+}
+
+/// Reads an adapter that is meant for `model`; says so when it was trained on another one of the same sizes.
+///
+/// # Errors
+/// As [`adapter_file`], and an adapter of a model with other sizes.
+pub fn fitting_adapter(
+    path: &Path,
+    kind: Option<GateKind>,
+    model: &ModelFile,
+) -> Result<(String, AdapterFile), Failure> {
+    let (name, file) = adapter_file(path, kind)?;
+    file.check_fits(&model.config).map_err(|error| Failure::from(error).at(path))?;
+    // Reading samples of all weights is worth it only for an adapter that says something about them.
+    if file.base_model.is_some() || file.base_hash.is_some() {
+        let base = BaseModel::of(&model.gguf, &model.source).map_err(|error| Failure::from(error).at(&model.path))?;
+        let found = file.compare_base(&base);
+        if found.is_doubtful() {
+            output::warn(&found.to_string());
+        }
+    }
+    Ok((name, file))
+}
+
+/// An adapter that says what its gates mean, compared with what was asked for.
+fn of_kind(
+    name: String,
+    file: AdapterFile,
+    kind: Option<GateKind>,
+    path: &Path,
+) -> Result<(String, AdapterFile), Failure> {
+    match kind.filter(|kind| *kind != file.kind) {
+        Some(wanted) => {
+            let error = AdapterError::KindMismatch { found: file.kind.name().to_owned(), wanted: wanted.name() };
+            Err(Failure::from(error).at(path))
+        }
+        None => Ok((name, file)),
+    }
+}
+
+/// Reads an adapter: a PEFT folder, the weights inside one, a file of prompts and gates, or a GGUF file with one in it.
+/// Returns its name, too.
 ///
 /// # Errors
 /// Files that are missing, too large, or no adapter; each with its path.
@@ -236,6 +297,17 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>) -> Result<(String, Adap
     let folder = folder.filter(|folder| path.is_dir() || folder.join(CONFIG).is_file());
     let fail = |error: AdapterError| Failure::from(error).at(path);
     let Some(folder) = folder else {
+        if is_gguf(path) {
+            let source = open_file(path)?;
+            let found = Gguf::read(&source).map_err(adapter_engine::Error::from);
+            let found = found.and_then(|gguf| AdapterFile::from_gguf(&gguf, &source));
+            let (name, file) = match found {
+                Ok(Some(found)) => found,
+                Ok(None) => return Err(fail(AdapterError::NoAdapter)),
+                Err(error) => return Err(Failure::from(error).at(path)),
+            };
+            return of_kind(name, file, kind, path);
+        }
         let name = path.file_stem().map_or_else(|| file_name(path), |stem| stem.to_string_lossy().into_owned());
         return Ok((name, AdapterFile::from_safetensors(&read_small(path)?, kind).map_err(fail)?));
     };
@@ -252,12 +324,16 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>) -> Result<(String, Adap
     }
     let file = AdapterFile::from_peft(&read_small(&folder.join(CONFIG))?, &read_small(&folder.join(WEIGHTS))?)
         .map_err(fail)?;
-    if let Some(wanted) = kind.filter(|kind| *kind != file.kind) {
-        return Err(fail(AdapterError::KindMismatch { found: file.kind.name().to_owned(), wanted: wanted.name() }));
-    }
     // A trailing slash or `.` still names the folder.
     let name = folder.canonicalize().map_or_else(|_| file_name(folder), |full| file_name(&full));
-    Ok((name, file))
+    of_kind(name, file, kind, path)
+}
+
+/// Whether a regular file begins as GGUF does. What cannot be read is explained by whoever reads it next.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = path.is_file().then(|| ReadAtFile::open(path).and_then(|file| file.read_exact_at(0, &mut magic)));
+    read.is_some_and(|read| read.is_ok()) && &magic == b"GGUF"
 }
 
 /// All bytes of a file that should be small.

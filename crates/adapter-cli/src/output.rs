@@ -256,26 +256,52 @@ pub enum Readers {
 /// # Errors
 /// What the system says.
 pub fn write_whole(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    write_streamed(path, readers, |file| file.write_all(content))
+}
+
+/// The folder a path lies in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Like [`write_whole`], for content that comes in pieces: nothing is left of a file that could not be finished.
+///
+/// # Errors
+/// What the system or `write` says.
+pub fn write_streamed<E: From<io::Error>>(
+    path: &Path,
+    readers: Readers,
+    write: impl FnOnce(&mut std::fs::File) -> Result<(), E>,
+) -> Result<(), E> {
+    let folder = folder_of(path);
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     if readers == Readers::Usual {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666)); // the system takes its umask off
     }
-    // The name of the temporary file means nothing to people.
-    let mut file = builder.tempfile_in(folder).map_err(|error| {
-        let source = error.get_ref().and_then(std::error::Error::source);
-        let code = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-        code.map_or(error, io::Error::from_raw_os_error)
-    })?;
-    file.write_all(content)?;
+    let mut file = builder.tempfile_in(folder).map_err(without_temporary_name)?;
+    write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder);
     Ok(())
+}
+
+/// The system's error alone: the name of a temporary file means nothing to people.
+pub fn without_temporary_name(error: io::Error) -> io::Error {
+    let source = error.get_ref().and_then(std::error::Error::source);
+    let code = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
+}
+
+/// Makes a new name in a folder outlive a power failure, where the system can.
+pub fn sync_folder(folder: &Path) {
+    // The file itself is safe; a system that cannot sync folders (Windows) has other means.
+    #[cfg(unix)]
+    let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    #[cfg(not(unix))]
+    let _ = folder;
 }
 
 #[cfg(test)]

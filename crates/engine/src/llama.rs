@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::adapter::{is_adapter_tensor, layer_number, refuse_adapter};
 use crate::formats::{Gguf, ReadAt, TensorInfo};
 use crate::gpu::{Buffer, Gpu};
 use crate::layers::block::{Block, GateUp};
@@ -59,6 +60,7 @@ impl Config {
     /// # Errors
     /// Another architecture, missing or contradicting metadata, or a feature the engine does not run; each by name.
     pub fn from_gguf(gguf: &Gguf, source: &dyn ReadAt) -> Result<Self, Error> {
+        refuse_adapter(gguf)?;
         let meta = &gguf.metadata;
         let architecture = meta.str("general.architecture")?;
         if architecture != "llama" {
@@ -213,7 +215,8 @@ pub(crate) struct Loaded {
 }
 
 impl Model {
-    /// Streams the weights of `gguf` from `source` to the GPU.
+    /// Streams the weights of `gguf` from `source` to the GPU. An adapter in the same file is left out:
+    /// [`AdapterFile::from_gguf`](crate::adapter::AdapterFile::from_gguf) reads it.
     ///
     /// `progress` is told the bytes loaded so far and in all, and may stop the load.
     ///
@@ -229,7 +232,8 @@ impl Model {
         let config = Config::from_gguf(gguf, source)?;
         let tensors = Tensors { gguf, config: &config };
         tensors.refuse_unknown()?;
-        let total_bytes = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
+        let weights = gguf.tensors().iter().filter(|tensor| !is_adapter_tensor(&tensor.name));
+        let total_bytes = weights.map(|tensor| tensor.size_bytes).sum();
         let mut loader = Loader::new(gpu, source, total_bytes, progress);
         let (c, f) = (u64::from(config.n_channels), u64::from(config.n_ffn));
         let q_width = u64::from(config.n_heads * config.head_dim);
@@ -337,8 +341,8 @@ impl<'a> Tensors<'a> {
             let name = tensor.name.as_str();
             let known = TOP.contains(&name)
                 || name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).is_some_and(|(layer, rest)| {
-                    layer.parse::<u32>().is_ok_and(|layer| layer < self.config.n_layers)
-                        && (BLOCK.contains(&rest) || IGNORED.contains(&rest))
+                    layer_number(layer).is_some_and(|layer| layer < self.config.n_layers)
+                        && (BLOCK.contains(&rest) || IGNORED.contains(&rest) || is_adapter_tensor(name))
                 });
             if !known {
                 return Err(Error::Unsupported { what: format!("the tensor {name:?}") });

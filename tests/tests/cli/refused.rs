@@ -96,7 +96,7 @@ fn adapters_that_do_not_fit_are_refused() {
     refuse("-a DATA/adapter-paper.safetensors", "does not say what its gates mean", "--gate paper");
     refuse("-a DATA/adapter-paper.safetensors --gate peft", "not peft", "--gate");
     refuse("-a DATA/peft --gate paper", "not paper", "--gate");
-    refuse("-a DATA/tiny-f32.gguf --gate paper", "not a safetensors file", "inspect");
+    refuse("-a DATA/tiny-f32.gguf --gate paper", "the GGUF file holds no adapter", "inspect");
 }
 
 #[test]

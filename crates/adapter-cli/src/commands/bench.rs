@@ -11,7 +11,7 @@ use pollster::block_on;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::flags::{Bench, Format, Gate, Global};
+use crate::flags::{Bench, Format, Global};
 use crate::load::{self, ModelFile};
 use crate::output::{self, Align, Table};
 use crate::{commands::inspect, interrupt};
@@ -144,10 +144,7 @@ struct Prepared {
 impl Prepared {
     fn new(global: &Global, flags: &Bench, file: &ModelFile, profile: bool) -> Result<Self, Failure> {
         let start = Instant::now();
-        let adapter = match &flags.adapter.adapter {
-            Some(path) => Some(load::adapter_file(path, flags.adapter.gate.map(Gate::kind))?),
-            None => None,
-        };
+        let adapter = load::adapter_of(&flags.adapter, file)?;
         let gpu = load::gpu(global, profile)?;
         let model = file.load(&gpu)?;
         let context = Some(flags.n_prompt.max(flags.n_gen).saturating_add(1));

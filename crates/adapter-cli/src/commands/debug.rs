@@ -43,10 +43,7 @@ pub fn logits(global: &Global, flags: &Logits) -> Result<(), Failure> {
     let ids = read_ids(&flags.ids)?;
     let _busy = interrupt::busy();
     let file = ModelFile::open(&load::model_path(&flags.model)?)?;
-    let adapter = match &flags.adapter.adapter {
-        Some(path) => Some(load::adapter_file(path, flags.adapter.gate.map(Gate::kind))?),
-        None => None,
-    };
+    let adapter = load::adapter_of(&flags.adapter, &file)?;
     let gpu = load::gpu(global, false)?;
     let model = file.load(&gpu)?;
     let adapter = match adapter {

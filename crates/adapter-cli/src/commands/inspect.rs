@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use adapter_engine::adapter::AdapterFile;
 use adapter_engine::formats::{Array, Gguf, Metadata, PartialGguf, ReadAt, TensorInfo, Value};
 use adapter_engine::gpu::{AdapterSummary, Gpu};
 use adapter_engine::llama::Config;
@@ -221,6 +222,10 @@ fn write_engine(out: &mut dyn Write, source: &dyn ReadAt, partial: &PartialGguf)
     // The header was sound a moment ago; a file that changed since is not worth another message here.
     let Ok(gguf) = Gguf::read(source) else { return Ok(()) };
     debug_assert_eq!(gguf.tensors().len(), partial.tensors.len());
+    let adapter = AdapterFile::from_gguf(&gguf, source);
+    if matches!(gguf.metadata.optional("general.type"), Ok(Some("adapter"))) {
+        return write_gguf_adapter(out, adapter);
+    }
     match Config::from_gguf(&gguf, source) {
         Ok(config) => writeln!(
             out,
@@ -242,5 +247,23 @@ fn write_engine(out: &mut dyn Write, source: &dyn ReadAt, partial: &PartialGguf)
             }
         }
     }
-    Ok(())
+    write_gguf_adapter(out, adapter)
+}
+
+/// The adapter in the file, if there is one.
+fn write_gguf_adapter(
+    out: &mut dyn Write,
+    adapter: Result<Option<(String, AdapterFile)>, adapter_engine::Error>,
+) -> Result<(), Failure> {
+    match adapter {
+        Ok(Some((name, file))) => inspect_adapter::write_adapter(out, &name, &file),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            writeln!(out, "\nIts adapter does not run here: {}", printable(&error.to_string()))?;
+            if let Some(hint) = error.hint() {
+                writeln!(out, "  {hint}")?;
+            }
+            Ok(())
+        }
+    }
 }

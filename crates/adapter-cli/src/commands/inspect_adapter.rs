@@ -58,7 +58,11 @@ fn write_tensors(out: &mut dyn Write, path: &Path, bytes: &[u8]) -> Result<(), F
     Ok(())
 }
 
-fn write_adapter(out: &mut dyn Write, name: &str, file: &AdapterFile) -> Result<(), Failure> {
+/// What an adapter computes with.
+///
+/// # Errors
+/// An output that takes nothing any more.
+pub fn write_adapter(out: &mut dyn Write, name: &str, file: &AdapterFile) -> Result<(), Failure> {
     let width = file.gates.len() / file.n_layers.max(1) as usize;
     writeln!(
         out,

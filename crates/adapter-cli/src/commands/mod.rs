@@ -4,9 +4,11 @@ mod bench;
 mod chat;
 mod debug;
 mod doctor;
+mod export;
 mod generate;
 mod inspect;
 mod inspect_adapter;
+mod merge;
 
 use crate::failure::Failure;
 use crate::flags::{Cli, Command, Debug};
@@ -21,6 +23,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Generate(flags) => generate::run(&cli.global, flags),
         Command::Bench(flags) => bench::run(&cli.global, flags),
         Command::Inspect(flags) => inspect::run(&cli.global, flags),
+        Command::Export(flags) => export::run(flags),
+        Command::Merge(flags) => merge::run(flags),
         Command::Doctor => doctor::run(&cli.global),
         Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
         Command::Debug(Debug::Logits(flags)) => debug::logits(&cli.global, flags),

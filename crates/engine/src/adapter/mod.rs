@@ -1,10 +1,22 @@
 //! Zero-init attention adapters: their files, and their prompts' keys and values on the GPU.
 
+mod base;
+mod error;
 mod file;
+mod gguf;
+mod kind;
+mod peft;
+mod safetensors;
 
 use std::sync::Arc;
 
-pub use file::{AdapterError, AdapterFile, GateActivation, GateKind, GateShape};
+pub use base::{BaseMatch, BaseModel, base_hash};
+pub use error::{AdapterError, AdapterWriteError};
+pub use file::AdapterFile;
+pub(crate) use gguf::refuse_adapter;
+pub use gguf::{is_adapter_tensor, merge};
+pub use kind::{GateActivation, GateKind, GateShape};
+pub(crate) use peft::layer_number;
 
 use crate::Error;
 use crate::gpu::{Buffer, PlanBuilder};
@@ -37,6 +49,7 @@ impl Adapter {
     /// An adapter whose shapes are another model's, by name and shape; too little memory.
     pub fn load(model: &Model, name: &str, file: &AdapterFile) -> Result<Self, Error> {
         let (config, gpu) = (model.config(), model.gpu());
+        file.check()?;
         file.check_fits(config)?;
         if file.adapter_len > MAX_ADAPTER_LEN {
             return Err(AdapterError::TooLong { found: file.adapter_len, limit: MAX_ADAPTER_LEN }.into());

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use adapter_engine::Adapter;
+use adapter_engine::adapter::AdapterError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Shown, TerminalSanitizer, encode_chat};
@@ -42,7 +43,8 @@ pub struct Conversation<'a> {
 
 /// An adapter that was loaded.
 struct Loaded {
-    path: PathBuf,
+    /// `None` for the one inside the model.
+    path: Option<PathBuf>,
     kind: Option<Gate>,
     adapter: Adapter,
 }
@@ -56,7 +58,7 @@ impl<'a> Conversation<'a> {
         let settings = Settings::new(global, flags)?;
         let ready = Ready::load(global, &flags.model, &flags.adapter)?;
         let template = ready.template(flags.prompt.template.as_deref())?;
-        let path = flags.adapter.adapter.clone().unwrap_or_default();
+        let path = flags.adapter.adapter.clone();
         let adapters: Vec<Loaded> = ready
             .adapter
             .iter()
@@ -342,11 +344,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn load_adapter(&mut self, path: &Path, kind: Option<Gate>) -> Result<usize, Failure> {
-        let (name, file) = load::adapter_file(path, kind.map(Gate::kind))?;
+        let (name, file) = load::fitting_adapter(path, kind.map(Gate::kind), &self.ready.file)?;
         let adapter = Adapter::load(&self.ready.model, &name, &file).map_err(|error| Failure::from(error).at(path))?;
-        let loaded = Loaded { path: path.to_owned(), kind, adapter };
+        let loaded = Loaded { path: Some(path.to_owned()), kind, adapter };
         // The same file again replaces what was read from it before.
-        match self.adapters.iter_mut().enumerate().find(|(_, known)| known.path == path) {
+        match self.adapters.iter_mut().enumerate().find(|(_, known)| known.path.as_deref() == Some(path)) {
             Some((index, known)) => {
                 *known = loaded;
                 Ok(index)
@@ -361,10 +363,15 @@ impl<'a> Conversation<'a> {
     /// Loads model and adapters again after the GPU was lost.
     fn reload(&mut self) -> Result<(), Failure> {
         output::note("The GPU was lost: loading the model again.");
-        let none = flags::AdapterFlags { adapter: None, gate: None, strength: 1.0 };
+        let none = flags::AdapterFlags { adapter: Some(load::NO_ADAPTER.into()), gate: None, strength: 1.0 };
         self.ready = Ready::load(self.global, &self.flags.model, &none)?;
         for loaded in &mut self.adapters {
-            let (name, file) = load::adapter_file(&loaded.path, loaded.kind.map(Gate::kind))?;
+            let kind = loaded.kind.map(Gate::kind);
+            let again = match &loaded.path {
+                Some(path) => Some(load::adapter_file(path, kind)?),
+                None => load::built_in(&self.ready.file, kind)?,
+            };
+            let (name, file) = again.ok_or(AdapterError::NoAdapter)?;
             loaded.adapter = Adapter::load(&self.ready.model, &name, &file)?;
         }
         self.lost = false;

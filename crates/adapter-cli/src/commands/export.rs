@@ -1,0 +1,141 @@
+//! `export`: an adapter in another form.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use adapter_engine::adapter::{AdapterError, AdapterFile};
+
+use crate::failure::Failure;
+use crate::flags::{Export, Form, Gate};
+use crate::load::{self, ModelFile};
+use crate::output::{self, Readers, printable};
+
+/// Runs the command.
+///
+/// # Errors
+/// A model or adapter that cannot be used, a form that cannot hold it, or a file that cannot be written.
+pub fn run(flags: &Export) -> Result<(), Failure> {
+    let inputs = inputs(&flags.model, flags.adapter.as_deref());
+    refuse_input(&flags.out, &inputs)?;
+    let model = ModelFile::open(&flags.model)?;
+    let kind = flags.gate.map(Gate::kind);
+    let (name, adapter) = match &flags.adapter {
+        Some(path) => load::fitting_adapter(path, kind, &model)?,
+        None => load::built_in(&model, kind)?.ok_or_else(|| {
+            let message = format!("no adapter is named and the model holds none: {}", flags.model.display());
+            Failure::wrong_use(message, "name one with --adapter")
+        })?,
+    };
+    let from = flags.adapter.as_deref().unwrap_or(&flags.model);
+    let at = |error: AdapterError| Failure::from(error).at(from);
+    let form = match flags.to {
+        Form::Peft => {
+            let (config, weights) = adapter.to_peft(&model.config).map_err(at)?;
+            write_folder(&flags.out, &[("adapter_config.json", &config), ("adapter_model.safetensors", &weights)])?;
+            "a PEFT folder"
+        }
+        Form::Safetensors => {
+            write_file(&flags.out, &adapter.to_safetensors().map_err(at)?)?;
+            "safetensors"
+        }
+        Form::Gguf => {
+            let bytes = adapter.to_gguf(&model.config, &name).map_err(|error| Failure::from(error).at(from))?;
+            write_file(&flags.out, &bytes)?;
+            "GGUF"
+        }
+    };
+    let kept = if flags.to == Form::Peft { lost(&adapter) } else { "" };
+    let (name, out) = (printable(&name), flags.out.display().to_string());
+    writeln!(
+        io::stdout(),
+        "Wrote the adapter {name} ({} gates) as {form}{kept}: {}",
+        adapter.kind.name(),
+        printable(&out)
+    )?;
+    Ok(())
+}
+
+/// What PEFT's form says otherwise.
+fn lost(adapter: &AdapterFile) -> &'static str {
+    use adapter_engine::adapter::{GateActivation, GateShape};
+    match (adapter.kind.shape, adapter.kind.activation) {
+        (GateShape::Scalar, GateActivation::None) => "",
+        (GateShape::PerHead, GateActivation::None) => " with one gate for the heads of a layer, which are equal",
+        (GateShape::Scalar, GateActivation::Tanh) => " with tanh applied to the gates",
+        (GateShape::PerHead, GateActivation::Tanh) => {
+            " with tanh applied to the gates, one for the heads of a layer, which are equal"
+        }
+    }
+}
+
+/// The files a command reads.
+pub fn inputs(model: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
+    let mut inputs = vec![model.to_owned()];
+    if let Some(adapter) = adapter {
+        // The weights of a PEFT folder may be named, too.
+        let folder = if adapter.is_dir() { adapter } else { output::folder_of(adapter) };
+        inputs.push(adapter.to_owned());
+        inputs.extend(["adapter_config.json", "adapter_model.safetensors"].map(|name| folder.join(name)));
+    }
+    inputs
+}
+
+/// Refuses to write over what is read.
+///
+/// # Errors
+/// The same file under whatever name.
+pub fn refuse_input(out: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
+    let Ok(real) = out.canonicalize() else { return Ok(()) };
+    match inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| input == real)) {
+        true => {
+            let message = format!("--out is one of the files that are read: {}", out.display());
+            Err(Failure::wrong_use(message, "name another file to write"))
+        }
+        false => Ok(()),
+    }
+}
+
+fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    output::write_whole(path, content, Readers::Usual)
+        .map_err(|error| Failure::file("cannot write the adapter", path, &error))
+}
+
+/// Writes a folder that is there whole or not at all.
+fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), Failure> {
+    let fail = |error: io::Error| Failure::file("cannot write the adapter", path, &error);
+    if path.is_dir() {
+        // Two files cannot be replaced at once, and half of each would be an adapter nobody trained.
+        if std::fs::read_dir(path).map_err(fail)?.next().is_some() {
+            let message = format!("the folder is not empty: {}", path.display());
+            return Err(Failure::failed(message, "name a new folder; PEFT's form is two files that belong together"));
+        }
+    } else if path.symlink_metadata().is_ok() {
+        let message = format!("this is a file, and PEFT's form is a folder: {}", path.display());
+        return Err(Failure::failed(message, "name a new folder"));
+    }
+    // `x/` has the same parent as `x`.
+    let parent = output::folder_of(path);
+    let folder = private_folder(parent).map_err(fail)?;
+    for (name, content) in files {
+        output::write_whole(&folder.path().join(name), content, Readers::Usual).map_err(fail)?;
+    }
+    if path.is_dir() {
+        std::fs::remove_dir(path).map_err(fail)?;
+    }
+    std::fs::rename(folder.path(), path).map_err(fail)?;
+    // It lies under its final name now.
+    let _ = folder.keep();
+    output::sync_folder(parent);
+    Ok(())
+}
+
+/// A temporary folder with the rights a new folder has.
+fn private_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o777)); // the system takes its umask off
+    }
+    builder.prefix(".adapter-").tempdir_in(parent).map_err(output::without_temporary_name)
+}

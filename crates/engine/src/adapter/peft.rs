@@ -1,0 +1,179 @@
+//! The folder that PEFT's `AdaptionPromptModel.save_pretrained` writes, and that it loads.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::AdapterError;
+use super::file::AdapterFile;
+use super::kind::{GateKind, GateShape};
+use super::safetensors::{dims, floats, missing, parse, write, wrong_shape};
+use crate::llama::Config;
+
+/// The configuration of the method.
+const METHOD: &str = "ADAPTION_PROMPT";
+
+#[derive(Deserialize)]
+struct PeftConfig {
+    peft_type: String,
+    adapter_len: u32,
+    adapter_layers: u32,
+    base_model_name_or_path: Option<String>,
+}
+
+/// What PEFT 0.21 writes, without its version: it loads files that name none.
+#[derive(Serialize)]
+struct WrittenConfig<'a> {
+    adapter_layers: u32,
+    adapter_len: u32,
+    auto_mapping: Option<()>,
+    base_model_name_or_path: Option<&'a str>,
+    inference_mode: bool,
+    peft_type: &'a str,
+    revision: Option<()>,
+    target_modules: &'a str,
+    task_type: &'a str,
+}
+
+impl AdapterFile {
+    /// Reads what PEFT's `AdaptionPromptModel.save_pretrained` writes: the two files of its folder.
+    ///
+    /// PEFT itself loads a file with a wrong prefix or a missing gate without a word, and then answers as the base model;
+    /// here every tensor must be there and no other.
+    ///
+    /// # Errors
+    /// As [`AdapterFile::from_safetensors`], and a configuration of another PEFT method.
+    pub fn from_peft(config: &[u8], weights: &[u8]) -> Result<Self, AdapterError> {
+        let config: PeftConfig =
+            serde_json::from_slice(config).map_err(|error| AdapterError::Config { reason: error.to_string() })?;
+        if config.peft_type != METHOD {
+            let reason = format!("peft_type is {:?}, this engine runs {METHOD}", config.peft_type);
+            return Err(AdapterError::Config { reason });
+        }
+        if config.adapter_len == 0 || config.adapter_layers == 0 {
+            let reason = format!(
+                "adapter_len {} and adapter_layers {} must not be 0",
+                config.adapter_len, config.adapter_layers
+            );
+            return Err(AdapterError::Config { reason });
+        }
+        let (file, _) = parse(weights)?;
+        let mut layers = Vec::new();
+        for name in file.names() {
+            let layer = name
+                .strip_prefix("base_model.model.model.layers.")
+                .and_then(|rest| rest.split_once(".self_attn."))
+                .filter(|(_, part)| ["adaption_prompt", "adaption_gate"].contains(part))
+                .and_then(|(layer, _)| layer_number(layer));
+            match layer {
+                Some(layer) => layers.push(layer),
+                None => return Err(AdapterError::Unknown { name: name.to_owned() }),
+            }
+        }
+        layers.sort_unstable();
+        layers.dedup();
+        let first = layers.first().copied().unwrap_or(0);
+        let base_layers = layers.last().map(|last| last + 1);
+        let mut wanted = first..first.saturating_add(config.adapter_layers);
+        // Stops at the first gap: the number in the configuration may be anything.
+        if let Some(layer) = wanted.find(|layer| layers.binary_search(layer).is_err()) {
+            return Err(missing(&file, &peft_name(layer, "adaption_prompt")));
+        }
+        if layers.len() as u64 != u64::from(config.adapter_layers) {
+            let reason = format!("adapter_layers is {}, the file holds {} layers", config.adapter_layers, layers.len());
+            return Err(AdapterError::Config { reason });
+        }
+        let (mut prompts, mut gates, mut n_channels) = (Vec::new(), Vec::new(), 0);
+        for layer in layers {
+            let name = peft_name(layer, "adaption_prompt");
+            let (values, shape) = floats(&file, &name)?;
+            let [one, length, channels] = dims(&file, &name, &shape, "[1, length, channels]")?;
+            if one != 1 || length != config.adapter_len || (n_channels != 0 && channels != n_channels) {
+                return Err(wrong_shape(&file, &name, format!("[1, {}, channels]", config.adapter_len)));
+            }
+            n_channels = channels;
+            prompts.extend(values);
+            let name = peft_name(layer, "adaption_gate");
+            let (values, _) = floats(&file, &name)?;
+            if values.len() != 1 {
+                return Err(wrong_shape(&file, &name, "[1]".to_owned()));
+            }
+            gates.extend(values);
+        }
+        Ok(Self {
+            kind: GateKind::PEFT,
+            n_layers: config.adapter_layers,
+            adapter_len: config.adapter_len,
+            n_channels,
+            prompts,
+            gates,
+            base_model: config.base_model_name_or_path.filter(|name| !name.is_empty()),
+            base_layers,
+            base_hash: None,
+        })
+    }
+
+    /// The two files of a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`. PEFT numbers layers from the
+    /// model's first, so the model's sizes are needed. Its gates are raw: a gate through `tanh` is written as its `tanh`,
+    /// which computes the same.
+    ///
+    /// # Errors
+    /// [`AdapterError::PeftCannotHold`] for gates that differ from head to head, since PEFT has one a layer, and for a
+    /// model whose heads PEFT does not compute; numbers that are not finite; an adapter of another model.
+    pub fn to_peft(&self, config: &Config) -> Result<(Vec<u8>, Vec<u8>), AdapterError> {
+        let gate_width = self.check()? as usize;
+        self.check_fits(config)?;
+        let first = config.n_layers - self.n_layers;
+        if self.kind.shape == GateShape::PerHead {
+            let differs =
+                |gates: &&[f32]| gates.iter().any(|gate| Some(gate.to_bits()) != gates.first().map(|g| g.to_bits()));
+            if let Some(layer) = self.gates.chunks_exact(gate_width).position(|gates| differs(&gates)) {
+                let reason = format!(
+                    "it has a gate for each of {gate_width} heads, which differ in layer {}, and PEFT has one gate a layer",
+                    first as usize + layer
+                );
+                return Err(AdapterError::PeftCannotHold { reason });
+            }
+        }
+        if config.n_heads * config.head_dim != config.n_channels {
+            let reason = format!(
+                "the model's {} heads of {} channels are not its {} channels, which PEFT takes for granted",
+                config.n_heads, config.head_dim, config.n_channels
+            );
+            return Err(AdapterError::PeftCannotHold { reason });
+        }
+        // One head's gate stands for all: they are equal here.
+        let gates: Vec<f32> = self.effective_gates(1).into_iter().flatten().collect();
+        let per_layer = self.adapter_len as usize * self.n_channels as usize;
+        let shape = vec![1, u64::from(self.adapter_len), u64::from(self.n_channels)];
+        let mut tensors = Vec::new();
+        for (layer, (prompt, gate)) in (first..).zip(self.prompts.chunks_exact(per_layer).zip(gates.chunks_exact(1))) {
+            tensors.push((peft_name(layer, "adaption_gate"), vec![1], gate));
+            tensors.push((peft_name(layer, "adaption_prompt"), shape.clone(), prompt));
+        }
+        tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let written = WrittenConfig {
+            adapter_layers: self.n_layers,
+            adapter_len: self.adapter_len,
+            auto_mapping: None,
+            base_model_name_or_path: self.base_model.as_deref(),
+            inference_mode: true,
+            peft_type: METHOD,
+            revision: None,
+            target_modules: "self_attn",
+            task_type: "CAUSAL_LM",
+        };
+        let json =
+            serde_json::to_vec_pretty(&written).map_err(|error| AdapterError::Config { reason: error.to_string() })?;
+        Ok((json, write(&BTreeMap::from([("format", "pt".to_owned())]), &tensors)))
+    }
+}
+
+fn peft_name(layer: u32, part: &str) -> String {
+    format!("base_model.model.model.layers.{layer}.self_attn.{part}")
+}
+
+/// A layer as names have it: no sign, no zeros in front, and not the largest number, so that one more is a number.
+pub(crate) fn layer_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|layer: &u32| *layer < u32::MAX && layer.to_string() == text)
+}
