@@ -24,7 +24,12 @@ pub fn run(rest: &[String]) -> Result<()> {
 pub fn cli() -> Result<Command> {
     process::run(process::cargo().args(["build", "--release", "--package", "adapter-cli"]))?;
     let name = format!("adapter-cli{}", std::env::consts::EXE_SUFFIX);
-    Ok(Command::new(process::target_folder().join("release").join(name)))
+    let mut command = Command::new(process::target_folder().join("release").join(name));
+    // Vulkan's drivers complain on standard error when this is unset, as it is on servers.
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    }
+    Ok(command)
 }
 
 /// Whether the arguments already say which model to use.
