@@ -8,7 +8,7 @@ use crate::Error;
 use crate::adapter::{AdapterFile, GateActivation, GateShape};
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
 use crate::layers::block::{Activations, Block, Context, GateUp, qkv_width};
-use crate::llama::Model;
+use crate::llama::{Config, Model};
 use crate::ops::gated_attention::{self, Gradients, MAX_ADAPTER_LEN, PromptCache};
 use crate::ops::kv_cache::{self, LayerCache, plane_bytes};
 use crate::ops::matmul::{self, Epilogue, Shape};
@@ -54,6 +54,40 @@ impl Batch {
     /// Tokens that are learnt.
     pub fn n_targets(&self) -> u32 {
         self.targets.len() as u32
+    }
+
+    /// `[T]`
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// `[T]`: for each token the first token of its text.
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// Tokens whose output predicts a learnt token; ascending.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// The tokens that [`Self::rows`] should predict.
+    pub fn targets(&self) -> &[u32] {
+        &self.targets
+    }
+
+    /// Checks that there is something to learn and that all ids are in the model's vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`], [`Error::TokenOutOfRange`].
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
+        if self.targets.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        match self.ids.iter().find(|id| **id >= config.n_vocab) {
+            Some(id) => Err(Error::TokenOutOfRange { id: *id, n_vocab: config.n_vocab }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -217,15 +251,9 @@ impl Trainer {
     /// # Errors
     /// A batch without targets or over the size of the buffers, ids outside the vocabulary, a lost GPU.
     pub fn submit(&self, batch: &Batch, operands: Operands<'_>, backward: bool) -> Result<(), Error> {
-        let config = self.model.config();
-        if batch.targets.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
+        batch.check(self.model.config())?;
         if batch.n_tokens() > self.max_tokens {
             return Err(Error::ContextFull { wanted: batch.n_tokens(), limit: self.max_tokens });
-        }
-        if let Some(id) = batch.ids.iter().find(|id| **id >= config.n_vocab) {
-            return Err(Error::TokenOutOfRange { id: *id, n_vocab: config.n_vocab });
         }
         let gpu = self.gpu();
         let n_tokens = batch.n_tokens();
@@ -250,6 +278,13 @@ impl Trainer {
     /// A lost GPU.
     pub async fn losses(&self, batch: &Batch) -> Result<Vec<f32>, Error> {
         Ok(self.gpu().read(&self.losses, 0, batch.targets.len()).await?)
+    }
+
+    /// Copies the losses of the batch that was submitted last, `[n_targets]` f32, to a buffer of the same device.
+    pub fn copy_losses(&self, batch: &Batch, to: &wgpu::Buffer, to_offset: u64) {
+        let mut encoder = self.gpu().encoder();
+        encoder.copy_buffer_to_buffer(self.losses.raw(), 0, to, to_offset, u64::from(batch.n_targets()) * 4);
+        self.gpu().submit(encoder);
     }
 
     fn gpu(&self) -> &Gpu {
