@@ -129,8 +129,8 @@ impl CpuLlama {
         let mut x = self.embedding.clone().select(0, indices(batch.ids(), device));
         for (layer, block) in self.blocks.iter().enumerate() {
             let adapter = layer.checked_sub(first).map(|index| {
-                let prompt: Tensor<2> = prompts.clone().slice([index..index + 1]).squeeze_dim(0);
-                let strength: Tensor<1> = strengths.clone().slice([index..index + 1]).squeeze_dim(0);
+                let prompt: Tensor<2> = prompts.clone().narrow(0, index, 1).squeeze_dim(0);
+                let strength: Tensor<1> = strengths.clone().narrow(0, index, 1).squeeze_dim(0);
                 (prompt, strength)
             });
             x = self.block(block, x, &table, mask.clone(), adapter);
