@@ -9,6 +9,7 @@ mod error;
 pub mod frozen;
 mod random;
 pub mod recipe;
+mod run;
 mod trainer;
 mod zero_init_attention;
 
@@ -16,5 +17,6 @@ pub use adaption_prompt::{AdapterShape, AdaptionPrompt};
 pub use error::TrainError;
 pub use frozen::Frozen;
 pub use recipe::Recipe;
+pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
 pub use trainer::{Moments, Snapshot, StepReport, Trainer};
 pub use zero_init_attention::{ZeroInitAttention, ZeroInitAttentionConfig};

@@ -256,22 +256,6 @@ impl Trainer {
         self.gates_state = step(&self.optimizer, learning_rate, gates, dgates, self.gates_state.take());
     }
 
-    /// Mean cross entropy over the targets of all `batches`, without learning from them. Nats a token.
-    ///
-    /// # Errors
-    /// No batch, one that does not fit, a lost GPU.
-    pub async fn evaluate(&self, batches: impl IntoIterator<Item = Batch>) -> Result<f64, TrainError> {
-        let (mut sum, mut n) = (0.0, 0u64);
-        for batch in batches {
-            sum += f64::from(self.loss(&batch).await?) * f64::from(batch.n_targets());
-            n += u64::from(batch.n_targets());
-        }
-        match n {
-            0 => Err(TrainError::Engine(Box::new(adapter_engine::Error::EmptyPrompt))),
-            _ => Ok(sum / n as f64),
-        }
-    }
-
     /// Mean cross entropy of one batch, without learning from it.
     ///
     /// # Errors
