@@ -7,6 +7,7 @@ mod adaption_prompt;
 pub mod data;
 mod error;
 pub mod frozen;
+pub mod metrics;
 mod random;
 pub mod recipe;
 mod run;

@@ -78,11 +78,11 @@ impl Recipe {
             .build()
     }
 
-    /// burn's schedule with these numbers, as it stands after `done` steps.
+    /// Whether every number is in its range.
     ///
     /// # Errors
-    /// A number out of its range.
-    pub(crate) fn schedule(&self, done: u64) -> Result<ModuleLrScheduler, TrainError> {
+    /// [`TrainError::Setting`] with the first that is not.
+    pub fn check(&self) -> Result<(), TrainError> {
         let wrong =
             |field, found: String, wanted: &str| Err(TrainError::Setting { field, found, wanted: wanted.to_owned() });
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
@@ -97,6 +97,18 @@ impl Recipe {
         if let Some(norm) = self.max_grad_norm.filter(|norm| !(*norm > 0.0 && norm.is_finite())) {
             return wrong("--max-grad-norm", norm.to_string(), "more than 0");
         }
+        if !(0.0..=1.0).contains(&self.weight_decay) {
+            return wrong("--weight-decay", self.weight_decay.to_string(), "0 to 1");
+        }
+        Ok(())
+    }
+
+    /// burn's schedule with these numbers, as it stands after `done` steps.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn schedule(&self, done: u64) -> Result<ModuleLrScheduler, TrainError> {
+        self.check()?;
         let steps = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let (warmup, n_steps) = (steps(self.warmup_steps.min(self.n_steps - 1)), steps(self.n_steps));
         let after = match self.schedule {

@@ -33,7 +33,7 @@ pub struct Best {
 }
 
 /// Where a run is, beside its numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The next training rows.
     pub position: DataPosition,
@@ -45,6 +45,8 @@ pub struct Place {
     pub tokens: u64,
     /// Tokens of them that were learnt.
     pub trained_tokens: u64,
+    /// Whether a validation comes before the next step.
+    pub validation_due: bool,
 }
 
 /// What happened last.
@@ -83,8 +85,6 @@ pub struct Run<'d> {
     n_rows: u64,
     settings: RunSettings,
     place: Place,
-    /// A validation comes before the next step.
-    due: bool,
 }
 
 /// Steps of so many epochs.
@@ -146,7 +146,7 @@ impl<'d> Run<'d> {
         let rows = if has_validation { validation } else { training };
         let validation = Batches::new(rows, settings.batch_tokens, Order::AsRead)?;
         let n_rows = training.len() as u64;
-        Ok(Self { trainer, batches, validation, has_validation, n_rows, settings, place, due: false })
+        Ok(Self { trainer, batches, validation, has_validation, n_rows, settings, place })
     }
 
     /// Parameters, optimizer, steps done.
@@ -170,20 +170,15 @@ impl<'d> Run<'d> {
         &self.place
     }
 
-    /// Whether a validation comes before the next step: not a place to resume from.
-    pub fn validation_is_due(&self) -> bool {
-        self.due
-    }
-
     /// Does the next thing and says what it was. After [`Event::Done`] it says so again.
     ///
     /// # Errors
     /// As [`Trainer::train`].
     pub async fn next(&mut self) -> Result<Event, TrainError> {
-        if self.due {
-            self.due = false;
+        if self.place.validation_due {
             let loss = self.validate().await?;
             let step = self.trainer.step();
+            self.place.validation_due = false;
             let best = self.place.best.is_none_or(|best| loss < best.loss);
             if best {
                 self.place.best = Some(Best { step, loss });
@@ -207,7 +202,7 @@ impl<'d> Run<'d> {
         self.place.trained_tokens += u64::from(report.n_targets);
         let every = self.settings.validate_every;
         let at_its_turn = every > 0 && report.step.is_multiple_of(every);
-        self.due = self.has_validation && (at_its_turn || report.step >= n_steps);
+        self.place.validation_due = self.has_validation && (at_its_turn || report.step >= n_steps);
         let rest = if position.epoch > epoch { 1.0 } else { position.index as f64 / self.n_rows as f64 };
         Ok(Event::Step { report, epoch: epoch as f64 + rest })
     }
