@@ -116,7 +116,9 @@ impl<'d> Run<'d> {
             Some(file) => Trainer::with_adapter(frozen, shape, recipe, file)?,
             None => Trainer::new(frozen, shape, recipe, settings.seed)?,
         };
-        Self::of(trainer, training, validation, settings, Place::default())
+        // Where it begins is what the rest is measured by.
+        let place = Place { validation_due: !validation.is_empty() && settings.validate_every > 0, ..Place::default() };
+        Self::of(trainer, training, validation, settings, place)
     }
 
     /// Goes on where a run stopped: `trainer` from [`Trainer::resume`], `place` from [`Self::place`].

@@ -120,7 +120,7 @@ impl CpuLlama {
         strengths: Tensor<2>,
         batch: &Batch,
     ) -> Result<Tensor<1>, TrainError> {
-        batch.check(&self.config)?;
+        batch.check(u32::MAX, self.config.n_vocab)?;
         let (n_tokens, config) = (batch.n_tokens() as usize, &self.config);
         let first = config.n_layers as usize - prompts.dims()[0].min(config.n_layers as usize);
         let device = &self.device;
