@@ -8,6 +8,7 @@ use adapter_engine::sampler::Sampling;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use crate::commands::Finetune;
 use crate::failure::Failure;
 
 /// The largest strength an adapter may have.
@@ -22,6 +23,7 @@ pub const MAX_STRENGTH: f32 = 2.0;
   adapter-cli chat                                 talk to the model `cargo xtask chat` fetched
   adapter-cli chat -m model.gguf -a my-adapter/    with a PEFT folder or .safetensors file
   adapter-cli generate -m model.gguf -p 'Why is the sky blue?' --json
+  adapter-cli finetune --data rows.jsonl           teach an adapter from examples
   adapter-cli bench -m model.gguf                  tokens per second, as llama-bench has them
   adapter-cli doctor                               what this machine's GPUs can do
 
@@ -61,6 +63,8 @@ pub enum Command {
     Chat(Box<Chat>),
     /// Answer one prompt from -p or standard input
     Generate(Box<Generate>),
+    /// Teach an adapter from rows of examples
+    Finetune(Box<Finetune>),
     /// Measure reading (pp) and writing (tg) speed, in tokens per second
     Bench(Bench),
     /// Show what is in a model or adapter file, and where a broken one breaks

@@ -1,6 +1,6 @@
 //! What can go wrong in training.
 
-use adapter_engine::adapter::AdapterError;
+use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 
 /// Why training stopped or could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum TrainError {
     /// The adapter to go on with.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// The adapter cannot be written.
+    #[error(transparent)]
+    AdapterWrite(#[from] AdapterWriteError),
     /// The data set.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
@@ -73,6 +76,7 @@ impl TrainError {
         Some(match self {
             Self::Engine(error) => return error.hint().map(str::to_owned),
             Self::Adapter(error) => error.hint().to_owned(),
+            Self::AdapterWrite(error) => return error.hint().map(str::to_owned),
             Self::Data(error) => return error.hint().map(str::to_owned),
             Self::Burn { .. } => "`adapter-cli doctor` checks the GPU; --backend cpu trains without it".to_owned(),
             Self::Setting { .. } => "see `adapter-cli finetune --help`".to_owned(),

@@ -4,6 +4,7 @@
 //! operation in its graph ([`frozen`]). [`data`] makes batches of rows.
 
 mod adaption_prompt;
+pub mod checkpoint;
 pub mod data;
 mod error;
 pub mod frozen;

@@ -319,10 +319,10 @@ impl Work<'_> {
                     if best {
                         self.folder.adapter(folder::ADAPTER, adapter.clone())?;
                     }
-                    if !stop {
+                    if !stop && step > 0 {
                         ask(&mut self.samples, Some(&adapter), step, &mut self.folder, &self.show)?;
                     }
-                    if step.is_multiple_of(self.save_every) {
+                    if step > 0 && step.is_multiple_of(self.save_every) {
                         self.save()?;
                     }
                 }

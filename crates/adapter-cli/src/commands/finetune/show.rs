@@ -43,6 +43,14 @@ impl Show {
         })
     }
 
+    /// Words that have been made safe, to standard output.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub fn say_raw(&self, text: &str) -> Result<(), Failure> {
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
     /// A record, where programs listen.
     ///
     /// # Errors
