@@ -129,6 +129,11 @@ impl Trainer {
         })
     }
 
+    /// The frozen model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// L_a: adapted layers.
     pub fn n_layers(&self) -> u32 {
         self.n_layers
