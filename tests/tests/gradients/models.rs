@@ -46,15 +46,15 @@ pub fn mixed(base: &str, others: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A file in memory, loaded.
-pub fn load_bytes(gpu: &Gpu, bytes: &Vec<u8>) -> Model {
-    let gguf = Gguf::read(bytes).expect("GGUF");
-    Model::load(gpu, &gguf, bytes, &mut |_, _| ControlFlow::Continue(())).expect("a good model")
+pub fn load_bytes(gpu: &Gpu, bytes: &[u8]) -> Model {
+    let gguf = Gguf::read(&bytes).expect("GGUF");
+    Model::load(gpu, &gguf, &bytes, &mut |_, _| ControlFlow::Continue(())).expect("a good model")
 }
 
 /// The plain-Rust model of a file's dequantized weights.
-pub fn reference(bytes: &Vec<u8>) -> Llama {
-    let gguf = Gguf::read(bytes).expect("GGUF");
-    let config = llama::Config::from_gguf(&gguf, bytes).expect("a LLaMA");
+pub fn reference(bytes: &[u8]) -> Llama {
+    let gguf = Gguf::read(&bytes).expect("GGUF");
+    let config = llama::Config::from_gguf(&gguf, &bytes).expect("a LLaMA");
     let mut weights = Weights::new();
     for tensor in gguf.tensors() {
         let (tensor_type, _, data) = tensor_bytes(&gguf, bytes, &tensor.name);
