@@ -8,6 +8,7 @@ use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
+use adapter_finetune::pth::PthError;
 
 use crate::output::printable;
 
@@ -126,6 +127,13 @@ impl From<AdapterWriteError> for Failure {
             AdapterWriteError::Cancelled => Self::Interrupted,
             _ => Self::Failed { message, hint },
         }
+    }
+}
+
+impl From<PthError> for Failure {
+    fn from(error: PthError) -> Self {
+        let message = error.to_string();
+        Self::failed(message, error.hint())
     }
 }
 
