@@ -99,10 +99,13 @@ pub fn import_pth(path: &Path, options: PthOptions) -> Result<PthAdapter, PthErr
     Ok(found)
 }
 
+/// By which names of tensors another kind of file is known, what it is, and why it cannot run here.
+type Foreign = (fn(&str) -> bool, &'static str, &'static str);
+
 /// Names what looks like an adapter of this method and is another.
 fn refuse_foreign(checkpoint: &Checkpoint) -> Result<(), PthError> {
     let tunes_more = "it also trains biases, scales or norms of the model, which stays frozen here";
-    let kinds: [(fn(&str) -> bool, &'static str, &'static str); 6] = [
+    let kinds: [Foreign; 6] = [
         (
             |name| name.starts_with("prefix_query.") || name.starts_with("image_bind"),
             "ImageBind-LLM's",
