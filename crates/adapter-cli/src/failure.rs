@@ -10,6 +10,8 @@ use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
 use adapter_finetune::TrainError;
 use adapter_finetune::data::DataError;
+use adapter_finetune::metrics::MetricsError;
+use adapter_finetune::pth::PthError;
 
 use crate::output::printable;
 
@@ -131,6 +133,13 @@ impl From<AdapterWriteError> for Failure {
     }
 }
 
+impl From<PthError> for Failure {
+    fn from(error: PthError) -> Self {
+        let message = error.to_string();
+        Self::failed(message, error.hint())
+    }
+}
+
 macro_rules! through_engine_error {
     ($($ty:ty)*) => {$(
         impl From<$ty> for Failure {
@@ -152,6 +161,12 @@ impl From<TrainError> for Failure {
             TrainError::Setting { .. } => Self::WrongUse { message, hint },
             _ => Self::Failed { message, hint },
         }
+    }
+}
+
+impl From<MetricsError> for Failure {
+    fn from(error: MetricsError) -> Self {
+        Self::failed(error.to_string(), error.hint())
     }
 }
 

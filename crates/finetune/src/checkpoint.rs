@@ -162,7 +162,11 @@ impl Checkpoint {
                 Some(described) if *described == Described::of(&bytes) => Ok(bytes),
                 Some(described) => Err(file_error(
                     &file,
-                    format!("the file is damaged: it has {} bytes and another digest than the {} bytes that were written", bytes.len(), described.bytes),
+                    format!(
+                        "the file is damaged: it has {} bytes and another digest than the {} bytes that were written",
+                        bytes.len(),
+                        described.bytes
+                    ),
                 )),
                 None => Err(file_error(&file, "the checkpoint does not describe this file")),
             }
@@ -237,7 +241,10 @@ fn read_complete(path: &Path) -> Result<Complete, TrainError> {
     };
     let complete: Complete = serde_json::from_slice(&bytes).map_err(|error| file_error(&file, error))?;
     if complete.version != VERSION {
-        return Err(file_error(&file, format!("version {} is unknown, this program reads {VERSION}", complete.version)));
+        return Err(file_error(
+            &file,
+            format!("version {} is unknown, this program reads {VERSION}", complete.version),
+        ));
     }
     Ok(complete)
 }

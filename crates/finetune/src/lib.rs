@@ -9,6 +9,9 @@ pub mod data;
 mod error;
 pub mod frozen;
 pub mod metrics;
+pub mod plot;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pth;
 mod random;
 pub mod recipe;
 mod run;

@@ -58,7 +58,7 @@ impl Show {
     pub fn record(&self, record: &Record) -> Result<(), Failure> {
         if self.json {
             let mut out = io::stdout().lock();
-            out.write_all(&output::json_line(record)?)?;
+            out.write_all(&output::json_line(&record.writable())?)?;
             out.flush()?;
         }
         Ok(())
