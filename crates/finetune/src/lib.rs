@@ -4,6 +4,8 @@
 //! operation in its graph ([`frozen`]). [`data`] makes batches of rows.
 
 mod adaption_prompt;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod checkpoint;
 pub mod data;
 mod error;
 pub mod frozen;
