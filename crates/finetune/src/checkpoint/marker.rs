@@ -88,9 +88,10 @@ pub(super) fn read_whole(folder: &Path) -> Result<[Vec<u8>; 3], TrainError> {
         let incomplete = |reason| TrainError::Incomplete { path: folder.display().to_string(), file: name, reason };
         *content = read(folder, name, bytes)?;
         if content.len() as u64 != bytes {
-            let more = if content.len() as u64 > bytes { "more than " } else { "" };
-            let found = content.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
-            return Err(incomplete(format!("has {more}{found} bytes, {bytes} were written")));
+            return Err(incomplete(match content.len() as u64 {
+                found if found < bytes => format!("has {found} of {bytes} bytes"),
+                _ => format!("has more than the {bytes} bytes that were written"),
+            }));
         }
         if sha256(content) != hash {
             return Err(incomplete("holds other bytes than were written (its SHA-256 differs)".to_owned()));
