@@ -208,7 +208,7 @@ fn train(
         Some(Checkpoint { snapshot, progress }) => {
             seconds = progress.seconds;
             let trainer = Trainer::resume(frozen, settings.shape, settings.recipe.clone(), &snapshot)?;
-            Run::resume(trainer, training, validation, settings, progress.place)?
+            Run::resume(trainer, training, validation, settings, progress.place())?
         }
         None => {
             let run = Run::new(frozen, training, validation, settings, start)?;
@@ -366,13 +366,19 @@ impl Work<'_> {
             return Ok(());
         }
         let settings = self.run.settings();
+        let place = *self.run.place();
         let progress = Progress {
             seed: settings.seed,
+            position: place.position,
             data_fingerprint: self.fingerprint,
             batch_tokens: settings.batch_tokens,
             recipe: settings.recipe.clone(),
-            place: *self.run.place(),
+            best: place.best,
+            without_gain: place.without_gain,
             seconds: self.seconds,
+            tokens: place.tokens,
+            trained_tokens: place.trained_tokens,
+            validation_due: place.validation_due,
         };
         let snapshot = block_on(self.run.trainer().snapshot())?;
         let path = Checkpoint { snapshot, progress }.save(self.folder.path())?;
