@@ -1,0 +1,39 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { defineConfig, type Plugin } from "vite";
+
+/** Writes the service worker: the list of every file of the build, named by the hash of them all. */
+function offline(): Plugin {
+  return {
+    name: "offline",
+    apply: "build",
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        const files = Object.keys(bundle).filter((name) => !name.endsWith(".map")).sort();
+        const hash = createHash("sha256");
+        for (const name of files) {
+          const file = bundle[name]!;
+          hash.update(name).update(file.type === "chunk" ? file.code : file.source);
+        }
+        const template = readFileSync(new URL("./src/service-worker.js", import.meta.url), "utf8");
+        const list = ["./", ...files.filter((name) => name !== "index.html")];
+        const source = template.replace("__VERSION__", hash.digest("hex").slice(0, 16)).replace("[/* files */]", JSON.stringify(list));
+        this.emitFile({ type: "asset", fileName: "service-worker.js", source });
+      },
+    },
+  };
+}
+
+export default defineConfig({
+  base: "./",
+  plugins: [offline()],
+  worker: { format: "es" },
+  build: {
+    target: "es2023",
+    modulePreload: { polyfill: false },
+    // A file in the bundle's text would be a `data:` address, which the security policy refuses.
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+  },
+});
