@@ -30,6 +30,7 @@ impl From<adapter_engine::Error> for Failure {
             adapter_engine::Error::Gpu(GpuError::LimitTooSmall { .. }) => "limit-too-small",
             adapter_engine::Error::Gpu(GpuError::SelfTest { .. }) => "wrong-numbers",
             adapter_engine::Error::Gpu(GpuError::Validation { .. } | GpuError::Shader(_)) => "engine-bug",
+            adapter_engine::Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
             other => other.code(),
         };
         Self { code, message: error.to_string(), hint: error.hint().map(str::to_owned), details: format!("{error:?}") }

@@ -51,7 +51,7 @@ export interface ModelInfo {
 /** A loaded adapter. */
 export interface AdapterInfo {
     name: string;
-    /** "paper", "linear" or "scalar": shape and activation of the gates. */
+    /** "paper", "linear", "peft" or "scalar-tanh": shape and activation of the gates. */
     kind: string;
     length: number;
     firstLayer: number;
