@@ -3,7 +3,7 @@
 //             takes no position; o already holds the base attention, so a closed gate leaves every bit of it alone.
 // Shapes:     q, o [T, H, D] (q after rope); k_prompt, v_prompt [A, K, D]; gate [H], tanh and strength already applied.
 // Variants:   APART = 1 for training: o = o_base + ..., because the gradient needs the base attention's output.
-// Dispatch:   one workgroup a token and head.   Twin: crates/reference/src/gated_attention.rs   Budget: NMSE <= 1e-7.
+// Dispatch:   one workgroup of WG threads (8 on a CPU adapter) a token and head.   Twin: crates/reference/src/gated_attention.rs   Budget: NMSE <= 1e-7.
 struct Params {
     n_tokens: u32,
     n_heads: u32,
@@ -25,7 +25,7 @@ struct Params {
 #end
 var<workgroup> scores: array<f32, 256>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
     let at = group.y * groups.x + group.x; // t * H + h
@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let d = params.head_vec4;
     let head = at % params.n_heads;
     let kv_head = head / (params.n_heads / params.n_kv_heads);
-    for (var a = index; a < params.adapter_len; a += 64u) {
+    for (var a = index; a < params.adapter_len; a += ${WG}u) {
         var dots = vec4(0.0);
         for (var i = 0u; i < d; i++) { dots = fma(q[at * d + i], k_prompt[(a * params.n_kv_heads + kv_head) * d + i], dots); }
         scores[a] = ((dots.x + dots.y) + (dots.z + dots.w)) * params.scale;
@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     workgroupBarrier();
     var top = scores[0];
     for (var a = 1u; a < params.adapter_len; a++) { top = max(top, scores[a]); }
-    for (var i = index; i < d; i += 64u) {
+    for (var i = index; i < d; i += ${WG}u) {
         var sum = vec4(0.0);
         var weight_sum = 0.0;
         for (var a = 0u; a < params.adapter_len; a++) {

@@ -1,8 +1,8 @@
 // matmul: y[t,n] (+)= sum_c w[n,c] * x[t,c] for many tokens, tiled in registers; w quantized (shared/<FORMAT>.wgsl).
 // Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
 // Shapes:     w [N,C] in tiles of 8 rows; x [T,C]; y [T,Y] with Y = y_stride. C = 32 * n_blocks.
-// Dispatch:   a thread owns lane `row & 7` of ROWS tiles for TOKENS tokens; no barriers, so that CPU-like adapters, which
-//             run a workgroup lane by lane, lose nothing. matmul_tiled.wgsl is the twin for wide GPUs.
+// Dispatch:   a workgroup is 8 lanes and owns ROWS tiles (a lane a row of each) for TOKENS tokens; no barriers. For CPU
+//             adapters, which run 8 lanes as one vector: a block is dequantized once for all tokens. matmul_tiled.wgsl is the twin for wide GPUs.
 // Variants:   X = broadcast (subgroups of at least 8) | storage.  EPILOGUE = store | add | swiglu (tiles alternate gate, up).
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
 struct Params {
@@ -33,13 +33,12 @@ fn write(token: u32, row: u32, value: f32) {
 #end
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-    let lane = index & 7u;
+        @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
     let first_token = (linear % params.n_token_tiles) * ${TOKENS}u;
-    let first_tile = ((linear / params.n_token_tiles) * 8u + (index >> 3u)) * ${ROWS}u;
+    let first_tile = (linear / params.n_token_tiles) * ${ROWS}u;
     let last_tile = params.n_tiles - 1u;
     let last_token = params.n_tokens - 1u;
     let stride = params.n_blocks * 8u;
@@ -56,27 +55,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #for r in 0..ROWS
         let w${r} = dequantize_block(tile${r}, b, lane);
 #end
-#if X == broadcast
-#for t in 0..TOKENS
-        let x_lane${t} = x[x_row${t} + b * 8u + lane];
-#end
-#end
-#for i in 0..8
 #for t in 0..TOKENS
         {
+            let x_at = x_row${t} + b * 8u;
 #if X == broadcast
-            let v = subgroupBroadcast(x_lane${t}, ${i}u);
+            let x_lane = x[x_at + lane];
+#end
+#for i in 0..8
+            {
+#if X == broadcast
+                let v = subgroupBroadcast(x_lane, ${i}u);
 #else
-            let v = x[x_row${t} + b * 8u + ${i}u];
+                let v = x[x_at + ${i}u];
 #end
 #for r in 0..ROWS
-            sum${r}_${t} = fma(w${r}[${i}].x, v.x, sum${r}_${t});
-            sum${r}_${t} = fma(w${r}[${i}].y, v.y, sum${r}_${t});
-            sum${r}_${t} = fma(w${r}[${i}].z, v.z, sum${r}_${t});
-            sum${r}_${t} = fma(w${r}[${i}].w, v.w, sum${r}_${t});
+                sum${r}_${t} = fma(w${r}[${i}].x, v.x, sum${r}_${t});
+                sum${r}_${t} = fma(w${r}[${i}].y, v.y, sum${r}_${t});
+                sum${r}_${t} = fma(w${r}[${i}].z, v.z, sum${r}_${t});
+                sum${r}_${t} = fma(w${r}[${i}].w, v.w, sum${r}_${t});
+#end
+            }
 #end
         }
-#end
 #end
     }
 #for t in 0..TOKENS

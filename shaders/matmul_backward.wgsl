@@ -1,9 +1,11 @@
 // matmul_backward: dx[t,c] (+)= sum_n dy[t,n] w[n,c], w quantized and frozen (shared/<FORMAT>.wgsl): the transposed product.
 // Source:     derivative of matmul.wgsl with respect to its input.
 // Shapes:     dy [T,Y] with Y = y_stride, this part's rows from y_offset on; w [N,C] in tiles of 8 rows; dx [T,C].
-// Dispatch:   a workgroup owns a block of 32 channels and TOKENS tokens; a thread owns lane `row & 7` of every SLICES-th tile
-//             and keeps TOKENS x 32 sums, which are added up once at the end in a fixed order.
-// Variants:   EPILOGUE = store | add.
+// Dispatch:   a workgroup of 8 lanes owns BLOCKS blocks of 32 channels and TOKENS tokens. A step takes 32 rows: a lane 4
+//             neighbouring ones, so that one load brings the gradients of all four, and keeps TOKENS x 32 BLOCKS sums, which are
+//             added up over the lanes at the end in a fixed order. For CPU adapters, where loads cost most;
+//             matmul_backward_tiled.wgsl is the twin for wide GPUs.
+// Variants:   EPILOGUE = store | add.  WIDE = 1: y_stride and y_offset are multiples of 4.
 // Twin:       crates/reference/src/matmul.rs   Budget: NMSE <= 1e-6 to the product with the dequantized weights.
 struct Params {
     n_rows: u32,
@@ -12,63 +14,92 @@ struct Params {
     y_offset: u32,
     y_stride: u32,
     n_tokens: u32,
-    unused0: u32,
-    unused1: u32,
+    n_block_groups: u32, // ceil(n_blocks / BLOCKS)
+    unused: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> weight_s: array<u32>;
+#if WIDE
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>; // [T, Y/4]
+#else
 @group(0) @binding(3) var<storage, read> dy: array<f32>; // [T, Y]
+#end
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // [T, C/4]
 #import ${FORMAT}
-const ROWS = ${8*SLICES}u;
-var<workgroup> parts: array<vec4<f32>, ${64*SLICES*TOKENS}>; // [TOKENS, 8 vec4, rows]
+var<workgroup> parts: array<vec4<f32>, ${64*TOKENS}>; // [TOKENS, 8 vec4, 8 lanes]
 
-@compute @workgroup_size(${8*SLICES})
+@compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-    let lane = index & 7u;
+        @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
-    let b = linear % params.n_blocks;
-    let first_token = (linear / params.n_blocks) * ${TOKENS}u;
+    let first_block = (linear % params.n_block_groups) * ${BLOCKS}u;
+    let first_token = (linear / params.n_block_groups) * ${TOKENS}u;
     if first_token >= params.n_tokens { return; } // the same for the whole workgroup
+    let last_row = params.n_rows - 1u;
 #for t in 0..TOKENS
     let y_row${t} = min(first_token + ${t}u, params.n_tokens - 1u) * params.y_stride + params.y_offset;
-#for i in 0..8
-    var sum${t}_${i} = vec4(0.0);
 #end
-#end
-    for (var tile = index >> 3u; tile < params.n_tiles; tile += ${SLICES}u) {
-        let w = dequantize_block(tile, b, lane);
-        let row = tile * 8u + lane;
-        let last_row = params.n_rows - 1u;
-        let inside = select(0.0, 1.0, row <= last_row);
-#for t in 0..TOKENS
-        let d${t} = dy[y_row${t} + min(row, last_row)] * inside;
-#end
-#for i in 0..8
-#for t in 0..TOKENS
-        sum${t}_${i} = fma(w[${i}], vec4(d${t}), sum${t}_${i});
-#end
-#end
-    }
+#for k in 0..BLOCKS
+    let block${k} = min(first_block + ${k}u, params.n_blocks - 1u); // past the end: read something valid, write nothing
 #for t in 0..TOKENS
 #for i in 0..8
-    parts[${8*t+i}u * ROWS + index] = sum${t}_${i};
+    var sum${k}_${t}_${i} = vec4(0.0);
 #end
 #end
-    workgroupBarrier();
-    for (var at = index; at < ${8*TOKENS}u; at += ROWS) {
-        let token = first_token + at / 8u;
-        if token < params.n_tokens {
-            var total = parts[at * ROWS];
-            for (var r = 1u; r < ROWS; r++) { total += parts[at * ROWS + r]; }
-            let to = (token * params.n_blocks + b) * 8u + at % 8u;
-#if EPILOGUE == add
-            dx[to] += total;
+#end
+    for (var row = lane * 4u; row < params.n_rows + lane * 4u; row += 32u) {
+        let tile = min(row >> 3u, params.n_tiles - 1u);
+        let inside = vec4(row, row + 1u, row + 2u, row + 3u) <= vec4(last_row);
+#if WIDE
+        let y_at = min(row, last_row) >> 2u; // past the end: read something valid, count nothing
+#end
+#for t in 0..TOKENS
+#if WIDE
+        let d${t} = select(vec4(0.0), dy[(y_row${t} >> 2u) + y_at], inside);
 #else
-            dx[to] = total;
+        let d${t} = select(vec4(0.0), vec4(dy[y_row${t} + min(row, last_row)], dy[y_row${t} + min(row + 1u, last_row)],
+            dy[y_row${t} + min(row + 2u, last_row)], dy[y_row${t} + min(row + 3u, last_row)]), inside);
+#end
+#end
+#for k in 0..BLOCKS
+        {
+#for j in 0..4
+            let w${j} = dequantize_block(tile, block${k}, (row & 7u) + ${j}u);
+#end
+#for t in 0..TOKENS
+#for i in 0..8
+            sum${k}_${t}_${i} = fma(w0[${i}], vec4(d${t}.x), sum${k}_${t}_${i});
+            sum${k}_${t}_${i} = fma(w1[${i}], vec4(d${t}.y), sum${k}_${t}_${i});
+            sum${k}_${t}_${i} = fma(w2[${i}], vec4(d${t}.z), sum${k}_${t}_${i});
+            sum${k}_${t}_${i} = fma(w3[${i}], vec4(d${t}.w), sum${k}_${t}_${i});
+#end
 #end
         }
+#end
     }
+#for k in 0..BLOCKS
+    {
+#for t in 0..TOKENS
+#for i in 0..8
+        parts[${64*t+8*i}u + lane] = sum${k}_${t}_${i};
+#end
+#end
+        workgroupBarrier();
+        for (var at = lane; at < ${8*TOKENS}u; at += 8u) {
+            let token = first_token + at / 8u;
+            if token < params.n_tokens && first_block + ${k}u < params.n_blocks {
+                var total = parts[at * 8u];
+                for (var r = 1u; r < 8u; r++) { total += parts[at * 8u + r]; }
+                let to = (token * params.n_blocks + block${k}) * 8u + at % 8u;
+#if EPILOGUE == add
+                dx[to] += total;
+#else
+                dx[to] = total;
+#end
+            }
+        }
+        workgroupBarrier();
+    }
+#end
 }

@@ -119,8 +119,13 @@ pub fn tensor(file: &str, name: &str) -> Vec<f32> {
     let bytes = read(file);
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let view = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
-    bytemuck::pod_collect_to_vec(view.data())
+    match view.dtype() {
+        safetensors::Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+        safetensors::Dtype::F64 => {
+            bytemuck::pod_collect_to_vec::<_, f64>(view.data()).into_iter().map(|value| value as f32).collect()
+        }
+        other => panic!("{name} is {other:?}"),
+    }
 }
 
 /// Normalized mean squared error of `found` against `wanted`: `sum((found - wanted)^2) / sum(wanted^2)`.

@@ -4,7 +4,7 @@
 
 use adapter_engine::formats::{Layout, TensorType};
 use adapter_engine::gpu::{BindingKind, Constants, KERNELS, constants, reflect_bindings, shader_source};
-use adapter_engine::ops::matmul::{Epilogue, Input, Variant};
+use adapter_engine::ops::matmul::{BackwardVariant, Epilogue, Input, Variant};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// (kernel, constants, whether it may use subgroups)
@@ -20,26 +20,19 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
                     all.push((kernel, constants, x == Input::Broadcast));
                 }
                 if x != Input::Uniform {
-                    let (kernel, constants) =
-                        Variant::Registers { x, rows: 4, tokens: 4 }.kernel(&layout, epilogue, 256);
-                    all.push((kernel, constants, x == Input::Broadcast));
+                    for (rows, tokens) in [(4, 4), (4, 8), (8, 16)] {
+                        let (kernel, constants) = Variant::Registers { x, rows, tokens }.kernel(&layout, epilogue, 256);
+                        all.push((kernel, constants, x == Input::Broadcast));
+                    }
                 }
             }
             let (kernel, constants) = Variant::Tiled.kernel(&layout, epilogue, 256);
             all.push((kernel, constants, false));
         }
-        for epilogue in ["store", "add"] {
-            for slices in [1, 4] {
-                all.push((
-                    "matmul_backward",
-                    constants([
-                        ("FORMAT", layout.fragment.to_owned()),
-                        ("EPILOGUE", epilogue.to_owned()),
-                        ("SLICES", slices.to_string()),
-                        ("TOKENS", "4".to_owned()),
-                    ]),
-                    false,
-                ));
+        for variant in [BackwardVariant::Registers, BackwardVariant::Tiled] {
+            for (add, wide) in [(false, false), (true, true)] {
+                let (kernel, constants) = variant.kernel(&layout, add, wide);
+                all.push((kernel, constants, false));
             }
         }
     }
@@ -66,20 +59,28 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         }
         all.push(("cross_entropy", constants([("WG", text(wg))]), false));
     }
+    for z in ["apart", "alternating", "halves"] {
+        all.push(("swiglu", constants([("Z", z.to_owned())]), false));
+        all.push(("swiglu_backward", constants([("Z", z.to_owned())]), false));
+    }
     for flag in [0, 1] {
-        all.push(("gated_attention", constants([("APART", text(flag))]), false));
+        for wg in [8, 64] {
+            all.push(("gated_attention", constants([("APART", text(flag)), ("WG", text(wg))]), false));
+        }
         for kernel in ["kv_cache_write", "rope"] {
             all.push((kernel, constants([("PACKED", text(flag))]), false));
         }
     }
     for vec4 in [1, 16, 20, 32, 64] {
-        for kernel in ["attention_backward_q", "attention_backward_kv", "gated_attention_backward"] {
-            all.push((kernel, constants([("HEAD_VEC4", text(vec4))]), false));
+        all.push(("gated_attention_backward", constants([("HEAD_VEC4", text(vec4))]), false));
+        for kernel in ["attention_backward_q", "attention_backward_kv"] {
+            for lanes in 0..=u32::from(vec4 % 8 == 0 && vec4 <= 32) {
+                let pairs = [("HEAD_VEC4", text(vec4)), ("REGS", text(vec4 / 8)), ("LANES", text(lanes))];
+                all.push((kernel, constants(pairs), lanes == 1));
+            }
         }
     }
-    for plain in
-        ["argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample", "swiglu", "swiglu_backward"]
-    {
+    for plain in ["argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample"] {
         all.push((plain, constants([]), false));
     }
     all

@@ -80,6 +80,37 @@ pub enum Error {
         /// Tokens that fit.
         limit: u32,
     },
+    /// A training batch that teaches nothing.
+    #[error("the batch of {n_tokens} tokens has nothing to learn: none of them is a target")]
+    NothingToLearn {
+        /// T
+        n_tokens: u32,
+    },
+    /// A training batch over the size of the trainer's buffers.
+    #[error("the batch has {n_tokens} tokens, the trainer was made for {max_tokens}")]
+    BatchTooLarge {
+        /// T
+        n_tokens: u32,
+        /// Tokens that fit.
+        max_tokens: u32,
+    },
+    /// Training buffers that this GPU cannot bind.
+    #[error(
+        "batches of {max_tokens} tokens need {needed_bytes} bytes in one buffer for {what}, this GPU allows {limit_bytes}; \
+         {fits} tokens fit"
+    )]
+    TrainingBufferTooLarge {
+        /// Tokens asked for.
+        max_tokens: u32,
+        /// The buffer.
+        what: &'static str,
+        /// Its size.
+        needed_bytes: u64,
+        /// Bytes this GPU allows.
+        limit_bytes: u64,
+        /// The most tokens that fit.
+        fits: u32,
+    },
     /// The caller stopped it.
     #[error("stopped")]
     Cancelled,
@@ -105,6 +136,11 @@ impl Error {
             Self::TokenOutOfRange { .. } => Some("the ids belong to another model"),
             Self::EmptyPrompt => Some("give a prompt with -p or on standard input"),
             Self::ContextFull { .. } => Some("shorten the text, start a new chat, or raise --context"),
+            Self::NothingToLearn { .. } => {
+                Some("mark the answer's tokens as trained; a text of one token cannot be learnt")
+            }
+            Self::BatchTooLarge { .. } => Some("put fewer texts into a batch, cut the longest, or raise max_tokens"),
+            Self::TrainingBufferTooLarge { .. } => Some("train with shorter batches and accumulate their gradients"),
             Self::Sampling(_) | Self::Cancelled => None,
         }
     }
@@ -125,6 +161,8 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::EmptyPrompt => "empty-prompt",
             Self::ContextFull { .. } => "context-full",
+            Self::NothingToLearn { .. } => "nothing-to-learn",
+            Self::BatchTooLarge { .. } | Self::TrainingBufferTooLarge { .. } => "batch-too-large",
             Self::Cancelled => "cancelled",
         }
     }

@@ -11,7 +11,7 @@ use crate::layers::block::{Block, GateUp};
 use crate::ops::attention::Heads;
 use crate::ops::matmul::Matrix;
 use crate::ops::rope::{Rope, Scaling};
-use crate::weights::{Loader, Order, read_floats};
+use crate::weights::{Loader, Order, matrix_bytes, read_floats};
 
 /// Most layers a model may have.
 const MAX_LAYERS: u32 = 512;
@@ -197,6 +197,24 @@ fn rope_of(gguf: &Gguf, source: &dyn ReadAt, head_dim: u32) -> Result<Rope, Erro
         }
     };
     Ok(Rope { head_dim, n_rot, theta, scaling })
+}
+
+/// Bytes that the weights of a model take on the GPU, from its header alone.
+///
+/// # Errors
+/// A tensor in a format without a kernel, or with rows that are not whole blocks.
+pub fn weight_bytes(gguf: &Gguf) -> Result<u64, Error> {
+    let on_gpu = |name: &str| {
+        !(is_adapter_tensor(name) || name.ends_with("rope_freqs.weight") || name.ends_with("attn_rot_embd.weight"))
+    };
+    let mut total = 0u64;
+    for tensor in gguf.tensors().iter().filter(|tensor| on_gpu(&tensor.name)) {
+        total = total.saturating_add(match tensor.name.ends_with("norm.weight") {
+            true => tensor.elements().saturating_mul(4),
+            false => matrix_bytes(tensor)?,
+        });
+    }
+    Ok(total)
 }
 
 /// A model on the GPU. Cloning is cheap and shares the weights.

@@ -215,6 +215,25 @@ impl<'a> Window<'a> {
     }
 }
 
+/// Bytes of a matrix on the GPU, without loading it.
+///
+/// # Errors
+/// A format without a kernel, or rows that are not whole blocks of 32.
+pub fn matrix_bytes(tensor: &TensorInfo) -> Result<u64, Error> {
+    let layout = Layout::of(tensor.tensor_type)
+        .ok_or_else(|| Error::UnsupportedFormat { name: tensor.name.clone(), format: tensor.tensor_type.name() })?;
+    let n_cols = tensor.shape.first().copied().unwrap_or(0);
+    if n_cols == 0 || !n_cols.is_multiple_of(32) || n_cols > u64::from(u32::MAX / 64) {
+        return Err(Error::TensorShape {
+            name: tensor.name.clone(),
+            found: tensor.shape.clone(),
+            wanted: "rows of a multiple of 32".to_owned(),
+        });
+    }
+    let tile = (layout.tile_q_bytes(n_cols as usize) + layout.tile_s_bytes(n_cols as usize)) as u64;
+    Ok(tensor.rows().div_ceil(TILE_ROWS as u64).saturating_mul(tile))
+}
+
 /// All values of a float tensor.
 ///
 /// # Errors

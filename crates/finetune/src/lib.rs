@@ -1,3 +1,23 @@
 //! Trains zero-init attention adapters (arXiv:2303.16199) on the quantized models of [`adapter_engine`].
+//!
+//! burn has what trains: parameters, autodiff, AdamW, the learning rate's schedule, clipping. The frozen model is one
+//! operation in its graph ([`frozen`]). [`data`] makes batches of rows.
 
+mod adaption_prompt;
 pub mod data;
+mod error;
+pub mod frozen;
+pub mod metrics;
+mod random;
+pub mod recipe;
+mod run;
+mod trainer;
+mod zero_init_attention;
+
+pub use adaption_prompt::{AdapterShape, AdaptionPrompt};
+pub use error::TrainError;
+pub use frozen::Frozen;
+pub use recipe::Recipe;
+pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
+pub use trainer::{Moments, Snapshot, StepReport, Trainer};
+pub use zero_init_attention::{ZeroInitAttention, ZeroInitAttentionConfig};

@@ -23,6 +23,11 @@ pub fn run(rest: &[String]) -> Result<()> {
 /// Builds the command line program and returns a command that starts it.
 pub fn cli() -> Result<Command> {
     process::run(process::cargo().args(["build", "--release", "--package", "adapter-cli"]))?;
+    cli_built()
+}
+
+/// A command that starts the program [`cli`] has built.
+pub fn cli_built() -> Result<Command> {
     let name = format!("adapter-cli{}", std::env::consts::EXE_SUFFIX);
     let mut command = Command::new(process::target_folder().join("release").join(name));
     // Vulkan's drivers complain on standard error when this is unset, as it is on servers.

@@ -6,9 +6,11 @@ mod bench;
 mod cache;
 mod cargo_output;
 mod chat;
+mod demo;
 mod error;
 mod machine;
 mod model;
+mod package;
 mod peers;
 mod process;
 mod setup;
@@ -63,6 +65,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
         usage: "bench [--peers] [--repeat N]",
         about: "measure prefill and decode on this GPU; --peers: beside llama.cpp's Vulkan backend",
         run: bench::run,
+    },
+    Subcommand {
+        name: "demo-finetune",
+        usage: "demo-finetune [--alpaca] [-- ARGS]",
+        about: "teach the model its new name (or, with --alpaca, instructions) and show before and after",
+        run: demo::run,
     },
     Subcommand {
         name: "help",

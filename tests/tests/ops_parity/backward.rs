@@ -2,14 +2,16 @@
 //! against float64 autograd: `crates/reference/tests`.)
 
 use super::attention::{cache_order, twin_heads};
-use super::bench::{Bench, QUANTIZED};
+use super::bench::{Bench, F32, QUANTIZED};
 use super::products::matrix;
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::Buffer;
 use adapter_engine::ops::attention::{self, Heads, Variant};
 use adapter_engine::ops::gated_attention::{self, Gradients, PromptCache};
 use adapter_engine::ops::kv_cache::LayerCache;
+use adapter_engine::ops::matmul::BackwardVariant;
 use adapter_engine::ops::rope::{self, Packed, Rope, Scaling};
+use adapter_engine::ops::swiglu::Rows;
 use adapter_engine::ops::{cross_entropy, matmul, rms_norm, swiglu};
 use adapter_reference::{self as twin, narrow, widen};
 use adapter_tests::uniform;
@@ -77,19 +79,28 @@ pub fn swiglu(bench: &mut Bench<'_>) {
         let n = n_tokens * n_ffn;
         let (dy, gate, up) = (uniform(1, n, -2.0, 2.0), uniform(2, n, -100.0, 100.0), uniform(3, n, -4.0, 4.0));
         let (dgate, dup) = twin::swiglu::backward(&widen(&dy), &widen(&gate), &widen(&up));
-        // 8 of gate, 8 of up, alternating, as the fused product leaves them.
-        let alternating = |gate: &[f32], up: &[f32]| -> Vec<f32> {
-            gate.chunks(8).zip(up.chunks(8)).flat_map(|(gate, up)| [gate, up].concat()).collect()
+        // 8 of gate, 8 of up, alternating, as the fused product leaves them; or one after the other.
+        let together = |gate: &[f32], up: &[f32], stretch: usize| -> Vec<f32> {
+            gate.chunks(stretch).zip(up.chunks(stretch)).flat_map(|(gate, up)| [gate, up].concat()).collect()
         };
-        let (dy, z) = (bench.input(&dy), bench.in_place(&alternating(&gate, &up)));
-        bench.run(|plan| swiglu::launch_backward(plan, &dy, &z, [n_tokens as u32, n_ffn as u32]).unwrap());
-        bench.compare(&case, &z, &alternating(&narrow(&dgate), &narrow(&dup)), GRADIENT);
+        let y = narrow(&twin::swiglu::forward(&widen(&gate), &widen(&up)));
+        let sizes = [n_tokens as u32, n_ffn as u32];
+        let dy = bench.input(&dy);
+        for (rows, stretch) in [(Rows::Alternating, 8), (Rows::Halves, n_ffn)] {
+            let (z, out) = (bench.in_place(&together(&gate, &up, stretch)), bench.output(n));
+            bench.run(|plan| swiglu::launch_rows(plan, &z, &out, sizes, rows).unwrap());
+            bench.compare(&format!("{case} {rows:?} forward"), &out, &y, F32);
+            bench.run(|plan| swiglu::launch_backward(plan, &dy, &z, sizes, rows).unwrap());
+            let wanted = together(&narrow(&dgate), &narrow(&dup), stretch);
+            bench.compare(&format!("{case} {rows:?}"), &z, &wanted, GRADIENT);
+        }
     }
 }
 
 pub fn matmul(bench: &mut Bench<'_>) {
     let shapes = TensorType::supported().map(|format| (format, 41, 512, 5));
-    let more = [(1, 32, 1), (7, 64, 2), (8, 96, 3), (9, 32, 4), (33, 160, 9), (64, 32, 17), (257, 64, 66)];
+    let more =
+        [(1, 32, 1), (7, 64, 2), (8, 96, 3), (9, 32, 4), (36, 160, 9), (64, 32, 17), (100, 96, 130), (257, 64, 66)];
     let more = more.map(|(n_rows, n_cols, n_tokens)| (TensorType::Q4_1, n_rows, n_cols, n_tokens));
     for (format, n_rows, n_cols, n_tokens) in shapes.chain(more) {
         let case = format!("matmul_backward[{format},N={n_rows},C={n_cols},T={n_tokens}]");
@@ -101,11 +112,18 @@ pub fn matmul(bench: &mut Bench<'_>) {
         let dx = twin::matmul::backward(&widen(&dy), &w, n_cols);
         let shape = matmul::Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
         let dy = bench.input(&dy);
-        for add in [false, true] {
+        for (add, variant) in [
+            (false, BackwardVariant::Registers),
+            (true, BackwardVariant::Registers),
+            (false, BackwardVariant::Tiled),
+            (true, BackwardVariant::Tiled),
+        ] {
             let out = if add { bench.in_place(&before) } else { bench.output(before.len()) };
             let sum = if add { twin::residual_add::forward(&dx, &widen(&before)) } else { dx.clone() };
-            bench.run(|plan| matmul::launch_backward(plan, &matrix, &dy, &out, shape, add).unwrap());
-            bench.compare(&format!("{case} add={add}"), &out, &narrow(&sum), QUANTIZED);
+            bench.run(|plan| {
+                matmul::launch_backward_variant(plan, variant, &matrix, &dy, &out, shape, add).unwrap();
+            });
+            bench.compare(&format!("{case} {variant:?} add={add}"), &out, &narrow(&sum), QUANTIZED);
         }
     }
 }
@@ -180,7 +198,7 @@ pub fn attention(bench: &mut Bench<'_>) {
             if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) && head_dim <= 128 {
                 variants.push(Variant::Lanes);
             }
-            for variant in variants {
+            for variant in variants.clone() {
                 let (out, stats) = (bench.output(o.len()), bench.in_place(&vec![0.0; 2 * lse.len()]));
                 let packed = Packed { starts: &starts_buffer, stats: &stats };
                 bench.run(|plan| {
@@ -194,20 +212,29 @@ pub fn attention(bench: &mut Bench<'_>) {
                 }
             }
             let pairs: Vec<f32> = narrow(&lse).iter().flat_map(|lse| [*lse, 0.0]).collect();
-            let (stats, o) = (bench.in_place(&pairs), bench.input(&narrow(&o)));
-            let dqkv = bench.output(n * (q_row + 2 * kv_row));
-            let packed = Packed { starts: &starts_buffer, stats: &stats };
-            bench.run(|plan| {
-                attention::launch_backward(plan, &d_o, &q, &cache, &o, packed, &dqkv, heads, n_tokens).unwrap();
-            });
+            let o = bench.input(&narrow(&o));
             let fused: Vec<f64> = (0..n)
                 .flat_map(|t| {
                     let row = |values: &[f64], width: usize| values[t * width..(t + 1) * width].to_vec();
                     [row(&dq, q_row), row(&dk, kv_row), row(&dv, kv_row)].concat()
                 })
                 .collect();
-            bench.compare(&case, &dqkv, &narrow(&fused), GRADIENT);
-            rope_back(bench, &case, &dqkv, &fused, &starts_buffer, &starts, heads);
+            for variant in variants {
+                let stats = bench.in_place(&pairs);
+                let dqkv = bench.output(n * (q_row + 2 * kv_row));
+                let packed = Packed { starts: &starts_buffer, stats: &stats };
+                bench.run(|plan| {
+                    let out = &dqkv;
+                    attention::launch_backward_variant(
+                        plan, variant, &d_o, &q, &cache, &o, packed, out, heads, n_tokens,
+                    )
+                    .unwrap();
+                });
+                bench.compare(&format!("{case} {variant:?}"), &dqkv, &narrow(&fused), GRADIENT);
+                if variant == Variant::Workgroup {
+                    rope_back(bench, &case, &dqkv, &fused, &starts_buffer, &starts, heads);
+                }
+            }
         }
     }
 }

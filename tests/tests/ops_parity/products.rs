@@ -168,10 +168,19 @@ pub fn matvec(bench: &mut Bench<'_>) {
 pub fn matmul(bench: &mut Bench<'_>) {
     let mut variants = vec![Variant::Registers { x: Input::Storage, rows: 4, tokens: 4 }];
     if bench.gpu.tier().broadcast {
-        variants.push(Variant::Registers { x: Input::Broadcast, rows: 4, tokens: 4 });
+        variants.push(Variant::Registers { x: Input::Broadcast, rows: 4, tokens: 8 });
     }
     for variant in variants {
         many_tokens(bench, variant);
+    }
+    // The variant of training steps takes seconds to compile: the formats are covered above, here its shape is.
+    if bench.gpu.tier().broadcast {
+        let variant = Variant::Registers { x: Input::Broadcast, rows: 8, tokens: 16 };
+        for (n_rows, n_tokens) in [(1, 1), (41, 130), (65, 16), (127, 17)] {
+            product(bench, variant, TensorType::Q4_1, n_rows, 96, n_tokens);
+        }
+        product(bench, variant, TensorType::Q6_K, 41, 512, 5);
+        epilogues(bench, variant, TensorType::Q4_1, 100, 66);
     }
 }
 

@@ -188,6 +188,8 @@ impl GpuError {
 }
 
 pub(super) struct Inner {
+    instance: wgpu::Instance,
+    adapter: wgpu::Adapter,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
@@ -223,6 +225,14 @@ const BACKENDS: (wgpu::Backends, &str) = (wgpu::Backends::PRIMARY, "Vulkan, Meta
 #[cfg(target_arch = "wasm32")]
 const BACKENDS: (wgpu::Backends, &str) = (wgpu::Backends::BROWSER_WEBGPU, "WebGPU");
 
+/// Features the engine never uses. burn, which shares the device in training, asks the adapter what there is and takes it for
+/// enabled (cubecl 0.11).
+const SHARED_FEATURES: wgpu::Features = wgpu::Features::SHADER_INT64
+    .union(wgpu::Features::SHADER_F64)
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SHADER_FLOAT32_ATOMIC)
+    .union(wgpu::Features::SUBGROUP);
+
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = BACKENDS.0;
@@ -251,10 +261,10 @@ fn summarize(adapter: &wgpu::Adapter) -> AdapterSummary {
     }
 }
 
-async fn adapters() -> Vec<wgpu::Adapter> {
+async fn adapters(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let mut found = instance().enumerate_adapters(BACKENDS.0).await;
+        let mut found = instance.enumerate_adapters(BACKENDS.0).await;
         let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
             wgpu::DeviceType::DiscreteGpu => 0,
             wgpu::DeviceType::IntegratedGpu => 1,
@@ -271,14 +281,14 @@ async fn adapters() -> Vec<wgpu::Adapter> {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..Default::default()
         };
-        instance().request_adapter(&options).await.ok().into_iter().collect()
+        instance.request_adapter(&options).await.ok().into_iter().collect()
     }
 }
 
 impl Gpu {
     /// All GPUs of this machine, the one that would be taken first.
     pub async fn list() -> Vec<AdapterSummary> {
-        adapters().await.iter().map(summarize).collect()
+        adapters(&instance()).await.iter().map(summarize).collect()
     }
 
     /// Opens a GPU.
@@ -286,7 +296,8 @@ impl Gpu {
     /// # Errors
     /// No adapter, none of that name, limits below core WebGPU, or a driver that refuses.
     pub async fn open(options: &GpuOptions) -> Result<Self, GpuError> {
-        let mut found = adapters().await;
+        let instance = instance();
+        let mut found = adapters(&instance).await;
         if found.is_empty() {
             return Err(GpuError::NoAdapter { backends: BACKENDS.1 });
         }
@@ -335,7 +346,7 @@ impl Gpu {
         }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("adapter-engine"),
-            required_features: features,
+            required_features: features | (adapter.features() & SHARED_FEATURES),
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -371,6 +382,8 @@ impl Gpu {
             .contains(wgpu::Features::TIMESTAMP_QUERY)
             .then(|| Mutex::new(Profile::new(&device, queue.get_timestamp_period())));
         Ok(Self(Arc::new(Inner {
+            instance,
+            adapter,
             device,
             queue,
             summary,
@@ -398,6 +411,16 @@ impl Gpu {
     /// The limits the device was opened with.
     pub fn limits(&self) -> &wgpu::Limits {
         &self.0.limits
+    }
+
+    /// The wgpu instance the device comes from, for code that shares it.
+    pub fn instance(&self) -> &wgpu::Instance {
+        &self.0.instance
+    }
+
+    /// The wgpu adapter the device comes from, for code that shares it.
+    pub fn adapter(&self) -> &wgpu::Adapter {
+        &self.0.adapter
     }
 
     /// The wgpu device, for code that shares it (training, a window).

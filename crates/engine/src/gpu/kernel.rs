@@ -35,6 +35,7 @@ pub const KERNELS: &[Kernel] = kernels![
     "kv_cache_write",
     "matmul",
     "matmul_backward",
+    "matmul_backward_tiled",
     "matmul_tiled",
     "matvec",
     "repeat_penalty",

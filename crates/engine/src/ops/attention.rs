@@ -146,10 +146,35 @@ pub fn launch_backward(
     heads: Heads,
     n_tokens: u32,
 ) -> Result<(), GpuError> {
+    let variant = Variant::choose(plan.gpu(), heads);
+    launch_backward_variant(plan, variant, d_o, q, cache, o, packed, dqkv, heads, n_tokens)
+}
+
+/// [`launch_backward`] with a given variant; [`Variant::Workgroup`] is the one for every GPU.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_backward_variant(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    d_o: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    packed: Packed<'_>,
+    dqkv: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = BackwardParams { n_tokens, n_heads, n_kv_heads, scale: heads.scale() };
     let params = Arg::Params(bytemuck::bytes_of(&params));
-    let constants = constants([("HEAD_VEC4", (head_dim / 4).to_string())]);
+    let constants = constants([
+        ("HEAD_VEC4", (head_dim / 4).to_string()),
+        ("REGS", (head_dim / 32).to_string()),
+        ("LANES", u32::from(variant == Variant::Lanes).to_string()),
+    ]);
     let [d_o, q, k, v, o] = [d_o, q, &cache.k, &cache.v, o].map(Arg::Whole);
     let [starts, stats, dqkv] = [packed.starts, packed.stats, dqkv].map(Arg::Whole);
     let groups = |heads| [n_tokens.div_ceil(8), heads, 1];

@@ -63,7 +63,8 @@ pub fn launch(
         Arg::Whole(o),
     ];
     args.extend(o_base.map(Arg::Whole));
-    let constants = constants([("APART", u32::from(o_base.is_some()).to_string())]);
+    let wg = if plan.gpu().tier().cpu { 8 } else { 64 };
+    let constants = constants([("APART", u32::from(o_base.is_some()).to_string()), ("WG", wg.to_string())]);
     plan.launch("gated_attention", &constants, &args, fold_groups(u64::from(n_tokens) * u64::from(n_heads)))
 }
 

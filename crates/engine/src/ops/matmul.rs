@@ -116,11 +116,11 @@ impl Variant {
                 wg: 8,
             },
             (1, false) => Self::Matvec { x: Input::Storage, rows: 2, slices: 8, wg: 64 },
-            (_, true) => Self::Registers {
-                x: if tier.broadcast { Input::Broadcast } else { Input::Storage },
-                rows: 4,
-                tokens: 4,
-            },
+            // More results a thread share each dequantized block and each input; the wide variant takes a second to compile
+            // and pays for itself in a training step, not in a prompt.
+            (_, true) if !tier.broadcast => Self::Registers { x: Input::Storage, rows: 4, tokens: 4 },
+            (..128, true) => Self::Registers { x: Input::Broadcast, rows: 4, tokens: 8 },
+            (_, true) => Self::Registers { x: Input::Broadcast, rows: 8, tokens: 16 },
             (_, false) => Self::Tiled,
         }
     }
@@ -217,7 +217,7 @@ pub fn launch_variant(
                 let token_tiles = shape.n_tokens.div_ceil(tokens);
                 (
                     [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, 0],
-                    u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(rows * 8)),
+                    u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(rows)),
                 )
             }
             Variant::Tiled => {
@@ -244,8 +244,45 @@ pub fn launch_variant(
     Ok(())
 }
 
+/// Which kernel computes the transposed product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackwardVariant {
+    /// In registers, 8 lanes a workgroup: CPU adapters.
+    Registers,
+    /// Through workgroup memory, 64 x 64 x 32.
+    Tiled,
+}
+
+impl BackwardVariant {
+    /// The variant that runs on `gpu`.
+    pub fn choose(gpu: &Gpu) -> Self {
+        if gpu.tier().cpu { Self::Registers } else { Self::Tiled }
+    }
+
+    /// Kernel and constants for a part's format; `wide`: rows of `dy` can be read four at a time.
+    pub fn kernel(self, layout: &Layout, add: bool, wide: bool) -> (&'static str, Constants) {
+        let epilogue = if add { Epilogue::Add } else { Epilogue::Store };
+        let mut constants =
+            constants([("FORMAT", layout.fragment.to_owned()), ("EPILOGUE", epilogue.name().to_owned())]);
+        match self {
+            Self::Registers => {
+                constants.insert("TOKENS", BACKWARD_TOKENS.to_string());
+                constants.insert("BLOCKS", BACKWARD_BLOCKS.to_string());
+                constants.insert("WIDE", u32::from(wide).to_string());
+                ("matmul_backward", constants)
+            }
+            Self::Tiled => ("matmul_backward_tiled", constants),
+        }
+    }
+}
+
+/// Tokens and blocks of 32 channels that a workgroup of [`BackwardVariant::Registers`] owns: with more of either its sums
+/// (16 KiB) leave the first cache.
+const BACKWARD_TOKENS: u32 = 8;
+const BACKWARD_BLOCKS: u32 = 2;
+
 /// The gradient to the input: `dx[t,c] (+)= sum_n dy[t, y_offset + n] w[n,c]`; the weights are frozen. Shapes: `dy
-/// [T,y_stride]`, `dx [T,C]`. Kernel: `shaders/matmul_backward.wgsl`.
+/// [T,y_stride]`, `dx [T,C]`. Kernels: `shaders/{matmul_backward,matmul_backward_tiled}.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
@@ -257,22 +294,37 @@ pub fn launch_backward(
     shape: Shape,
     add: bool,
 ) -> Result<(), GpuError> {
+    launch_backward_variant(plan, BackwardVariant::choose(plan.gpu()), matrix, dy, dx, shape, add)
+}
+
+/// [`launch_backward`] with a given variant.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_backward_variant(
+    plan: &mut PlanBuilder<'_>,
+    variant: BackwardVariant,
+    matrix: &Matrix,
+    dy: &Buffer,
+    dx: &Buffer,
+    shape: Shape,
+    add: bool,
+) -> Result<(), GpuError> {
     let n_blocks = matrix.n_cols / 32;
-    // 16 KiB of workgroup memory carry 4 slices of 4 tokens; a CPU adapter runs the slices one after the other anyway.
-    let (slices, tokens) = (if plan.gpu().tier().cpu { 1 } else { 4 }, 4);
+    let Shape { n_tokens, y_stride, y_offset } = shape;
     for (index, part) in matrix.parts.iter().enumerate() {
+        let y_offset = y_offset + part.first_row;
+        let wide = y_stride.is_multiple_of(4) && y_offset.is_multiple_of(4);
         // What an earlier part has stored is added to.
-        let epilogue = if add || index > 0 { Epilogue::Add } else { Epilogue::Store };
-        let Shape { n_tokens, y_stride, y_offset } = shape;
-        let params = [part.n_rows, part.n_tiles, n_blocks, y_offset + part.first_row, y_stride, n_tokens, 0, 0];
+        let (kernel, constants) = variant.kernel(&part.layout, add || index > 0, wide);
+        let (blocks, tokens) = match variant {
+            BackwardVariant::Registers => (n_blocks.div_ceil(BACKWARD_BLOCKS), BACKWARD_TOKENS),
+            BackwardVariant::Tiled => (n_blocks.div_ceil(2), 64),
+        };
+        let params = [part.n_rows, part.n_tiles, n_blocks, y_offset, y_stride, n_tokens, blocks, 0];
         plan.launch(
-            "matmul_backward",
-            &constants([
-                ("FORMAT", part.layout.fragment.to_owned()),
-                ("EPILOGUE", epilogue.name().to_owned()),
-                ("SLICES", slices.to_string()),
-                ("TOKENS", tokens.to_string()),
-            ]),
+            kernel,
+            &constants,
             &[
                 Arg::Params(bytemuck::bytes_of(&params)),
                 Arg::Whole(&part.q),
@@ -280,7 +332,7 @@ pub fn launch_backward(
                 Arg::Whole(dy),
                 Arg::Whole(dx),
             ],
-            fold_groups(u64::from(n_blocks) * u64::from(n_tokens.div_ceil(tokens))),
+            fold_groups(u64::from(blocks) * u64::from(n_tokens.div_ceil(tokens))),
         )?;
     }
     Ok(())

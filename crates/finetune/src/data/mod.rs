@@ -31,3 +31,4 @@ pub use render::{Encoded, Renderer};
 pub use report::{DatasetReport, FileReport, SideReport};
 pub use row::Row;
 pub use split::Split;
+pub(crate) use split::mix;

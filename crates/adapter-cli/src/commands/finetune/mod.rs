@@ -1,0 +1,437 @@
+//! `finetune`: teaches an adapter.
+
+mod flags;
+mod folder;
+mod samples;
+mod settings;
+mod show;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter_engine::adapter::{AdapterFile, BaseModel};
+use adapter_engine::text::Tokenizer;
+use adapter_finetune::checkpoint::{self, Checkpoint, Progress};
+use adapter_finetune::data::{Dataset, Renderer};
+use adapter_finetune::frozen::{CpuLlama, GpuLlama};
+use adapter_finetune::metrics::Record;
+use adapter_finetune::{Event, Frozen, Run, RunSettings, TrainError, Trainer};
+use pollster::block_on;
+
+pub use flags::Finetune;
+
+use crate::failure::Failure;
+use crate::flags::{Global, ModelFlags};
+use crate::load::{self, ModelFile};
+use crate::{interrupt, output};
+use flags::Backend;
+use folder::Folder;
+use samples::Samples;
+use show::Show;
+
+/// Checkpoints that are kept beside the best one.
+const KEPT: usize = 2;
+
+/// Runs the command.
+///
+/// # Errors
+/// Settings, rows, a model or an adapter that cannot be used; a run that diverged; a GPU or a disk that fails.
+pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
+    let flags = &flags.with_file()?;
+    let show = Show::new(flags.json);
+    let file = ModelFile::open(&load::model_path(&ModelFlags { model: flags.model.clone(), context: None })?)?;
+    let start = match &flags.adapter {
+        Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), &file)?.1),
+        None => None,
+    };
+    let shape = flags.shape(&file.config, start.as_ref())?;
+    let Some(data) = &flags.data else {
+        return Err(Failure::wrong_use("no rows to learn are named", "name a .json or .jsonl file with --data"));
+    };
+    let tokenizer = file.tokenizer()?;
+    let options = flags.data_options()?;
+    let dataset = {
+        let _busy = interrupt::busy();
+        Dataset::open(data, flags.val.as_deref(), &tokenizer, &options, &mut |_| interrupt::flow())?
+    };
+    if let Some(n) = flags.show_sample {
+        return show.say_raw(&show::samples(&dataset.training.show_sample(&tokenizer, n)?));
+    }
+    let settings = flags.run_settings(&dataset, shape)?;
+    let resolved = flags.resolved(&settings, &file.path);
+    if flags.print_config {
+        return show.say_raw(&resolved.to_toml()?);
+    }
+    show.say(&dataset.report.to_string())?;
+    show.say(&plan(&settings, &file, &dataset))?;
+    if flags.dry_run {
+        return dry_run(&show, flags, &settings, &file);
+    }
+    let renderer = Renderer::new(&tokenizer, &options)?;
+    let inputs = Inputs { flags, file: &file, tokenizer: &tokenizer, dataset: &dataset, renderer: &renderer };
+    train(global, inputs, settings, &resolved, start.as_ref(), show)
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    flags: &'a Finetune,
+    file: &'a ModelFile,
+    tokenizer: &'a Tokenizer,
+    dataset: &'a Dataset,
+    renderer: &'a Renderer<'a>,
+}
+
+/// The run in numbers, before it begins.
+fn plan(settings: &RunSettings, file: &ModelFile, dataset: &Dataset) -> String {
+    let RunSettings { shape, recipe, .. } = settings;
+    let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
+    let parameters = shape.n_parameters();
+    let rows_a_step = dataset.training.len() as f64 * f64::from(settings.batch_tokens)
+        / (dataset.training.n_tokens() as f64).max(f64::from(settings.batch_tokens));
+    format!(
+        "model {}: {} parameters, frozen; adapter {}: {} prompts in each of the last {} of {} layers, {} parameters learn ({:.3} %)\n\
+         {} steps of up to {} tokens (about {rows_a_step:.0} rows), learning rate up to {:.2e} after {} steps (the paper's code would use {:.2e} for such batches)",
+        file.name(),
+        output::count(weights),
+        shape.kind.name(),
+        shape.adapter_len,
+        shape.n_layers,
+        file.config.n_layers,
+        grouped(parameters),
+        parameters as f64 / weights.max(1) as f64 * 100.0,
+        recipe.n_steps,
+        settings.batch_tokens,
+        recipe.learning_rate,
+        recipe.warmup_steps,
+        adapter_finetune::recipe::official_rate(rows_a_step),
+    )
+}
+
+/// `1,229,760`
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// What the run would need of memory.
+fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFile) -> Result<(), Failure> {
+    let RunSettings { shape, batch_tokens, .. } = settings;
+    if flags.backend() == Backend::Cpu {
+        let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
+        return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
+    }
+    let memory = adapter_engine::train::memory(
+        &file.gguf,
+        &file.config,
+        shape.n_layers,
+        shape.adapter_len,
+        *batch_tokens,
+    )?;
+    show.say(&memory.to_string())
+}
+
+fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result<Frozen, Failure> {
+    let RunSettings { shape, batch_tokens, .. } = settings;
+    let _busy = interrupt::busy();
+    Ok(match inputs.flags.backend() {
+        Backend::Wgpu => {
+            let gpu = load::gpu(global, false)?;
+            let model = inputs.file.load(&gpu)?;
+            Frozen::Gpu(Arc::new(GpuLlama::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?))
+        }
+        Backend::Cpu => {
+            let bar = output::bar(0, "Dequantizing {wide_bar} {pos}/{len} tensors");
+            let mut progress = |done, total| {
+                bar.set_length(total);
+                bar.set_position(done);
+                interrupt::flow()
+            };
+            let llama = CpuLlama::load(&inputs.file.gguf, &inputs.file.source, &mut progress);
+            bar.finish_and_clear();
+            Frozen::Cpu(Arc::new(llama?))
+        }
+    })
+}
+
+fn train(
+    global: &Global,
+    inputs: Inputs<'_>,
+    settings: RunSettings,
+    resolved: &Finetune,
+    start: Option<&AdapterFile>,
+    mut show: Show,
+) -> Result<(), Failure> {
+    let Inputs { flags, file, dataset, .. } = inputs;
+    let out = flags.out()?;
+    let base = BaseModel::of(&file.gguf, &file.source).map_err(|error| Failure::from(error).at(&file.path))?;
+    let checkpoint = match &flags.resume {
+        Some(resume) => Some(to_resume(resume, &settings, dataset, &show)?),
+        None => None,
+    };
+    let mut folder = match &checkpoint {
+        Some(checkpoint) => Folder::resume(&out, base, checkpoint.snapshot.step)?,
+        None => Folder::create(&out, base, resolved)?,
+    };
+    let frozen = frozen(global, inputs, &settings)?;
+    let mut samples = match &frozen {
+        Frozen::Gpu(llama) => {
+            let (texts, n) = (&flags.sample, flags.sample_tokens());
+            Some(Samples::new(llama.model(), inputs.tokenizer, inputs.renderer, dataset, texts, n)?)
+        }
+        Frozen::Cpu(_) => {
+            show.say("sample answers need a GPU: none are shown with --backend cpu")?;
+            None
+        }
+    };
+    let (training, validation) = (&dataset.training, &dataset.validation);
+    let mut seconds = 0.0;
+    let run = match checkpoint {
+        Some(Checkpoint { snapshot, progress }) => {
+            seconds = progress.seconds;
+            let trainer = Trainer::resume(frozen, settings.shape, settings.recipe.clone(), &snapshot)?;
+            Run::resume(trainer, training, validation, settings, progress.place)?
+        }
+        None => {
+            let run = Run::new(frozen, training, validation, settings, start)?;
+            ask(&mut samples, start, 0, &mut folder, &show)?;
+            run
+        }
+    };
+    show.start(run.settings().recipe.n_steps, run.trainer().step());
+    let mut work =
+        Work { run, folder, show, samples, save_every: 1, seconds, fingerprint: training.fingerprint(), saved: None };
+    work.save_every = flags.save_every(work.run.settings());
+    let end = work.work();
+    work.show.finish();
+    work.end(end, &file.path)
+}
+
+/// The checkpoint to go on with, after checking that it belongs to these settings and rows.
+fn to_resume(resume: &Path, settings: &RunSettings, dataset: &Dataset, show: &Show) -> Result<Checkpoint, Failure> {
+    let Some(path) = checkpoint::latest(resume)? else {
+        return Err(Failure::failed(
+            format!("there is no complete checkpoint in {}", resume.display()),
+            "begin a new run with another --out",
+        ));
+    };
+    let found = Checkpoint::load(&path)?;
+    let Progress { seed, data_fingerprint, batch_tokens, recipe, .. } = &found.progress;
+    let fingerprint = dataset.training.fingerprint();
+    let adapter = &found.snapshot.adapter;
+    let shape = settings.shape;
+    let sizes = |kind: adapter_engine::adapter::GateKind, layers, len| format!("{}, {layers} layers, {len} prompts", kind.name());
+    let differences = [
+        ("seed", seed.to_string(), settings.seed.to_string()),
+        ("data set", format!("fingerprint {data_fingerprint:016x}"), format!("fingerprint {fingerprint:016x}")),
+        ("--batch-tokens", batch_tokens.to_string(), settings.batch_tokens.to_string()),
+        ("recipe", format!("{recipe:?}"), format!("{:?}", settings.recipe)),
+        (
+            "adapter",
+            sizes(adapter.kind, adapter.n_layers, adapter.adapter_len),
+            sizes(shape.kind, shape.n_layers, shape.adapter_len),
+        ),
+    ];
+    if let Some((what, found, wanted)) = differences.into_iter().find(|(_, found, wanted)| found != wanted) {
+        return Err(TrainError::OtherRun { path: path.display().to_string(), what, found, wanted }.into());
+    }
+    show.say(&format!("going on after step {}: {}", found.snapshot.step, path.display()))?;
+    Ok(found)
+}
+
+/// Asks the samples, shows and keeps the answers.
+fn ask(
+    samples: &mut Option<Samples<'_>>,
+    adapter: Option<&AdapterFile>,
+    step: u64,
+    folder: &mut Folder,
+    show: &Show,
+) -> Result<(), Failure> {
+    let Some(samples) = samples else { return Ok(()) };
+    let answers = samples.ask(adapter)?;
+    for (question, answer) in samples.questions.iter().zip(answers) {
+        show.say(&format!("  > {}\n    {}", output::shortened(&question.text, 100), output::shortened(&answer, 300)))?;
+        let record = Record::Sample { step, prompt: question.text.clone(), answer };
+        show.record(&record)?;
+        folder.record(record)?;
+    }
+    Ok(())
+}
+
+/// Why a run is over.
+enum End {
+    Done { early: bool },
+    Interrupted,
+}
+
+/// A run and everything around it.
+struct Work<'a> {
+    run: Run<'a>,
+    folder: Folder,
+    show: Show,
+    samples: Option<Samples<'a>>,
+    save_every: u64,
+    seconds: f64,
+    fingerprint: u64,
+    saved: Option<u64>,
+}
+
+impl Work<'_> {
+    fn work(&mut self) -> Result<End, Failure> {
+        loop {
+            // Steps are short: Ctrl+C waits for the one under way.
+            let busy = interrupt::busy();
+            let start = Instant::now();
+            let event = block_on(self.run.next())?;
+            let took = start.elapsed().as_secs_f64();
+            self.seconds += took;
+            let stop = interrupt::requested();
+            drop(busy);
+            match event {
+                Event::Step { report, epoch } => {
+                    if let Some(what) = report.skipped {
+                        self.show.say(&format!("step {}: the {what} is not finite; the step is left out", report.step))?;
+                    }
+                    let record = Record::step(&report, epoch, took, self.seconds);
+                    let speed = f64::from(report.n_tokens) / took;
+                    self.show.step(report.step, f64::from(report.loss), report.learning_rate, speed)?;
+                    self.show.record(&record)?;
+                    self.folder.record(record)?;
+                    if report.step.is_multiple_of(self.save_every) && !self.run.place().validation_due {
+                        self.save()?;
+                    }
+                }
+                Event::Validation { step, loss, best } => {
+                    let record = Record::validation(step, loss, best, self.seconds);
+                    let mark = if best { ", the best so far" } else { "" };
+                    self.show.say(&format!("step {step}: validation loss {loss:.4} (perplexity {:.2}){mark}", loss.exp()))?;
+                    self.show.record(&record)?;
+                    self.folder.record(record)?;
+                    let adapter = block_on(self.run.trainer().adapter())?;
+                    if best {
+                        self.folder.adapter(folder::ADAPTER, adapter.clone())?;
+                    }
+                    if !stop {
+                        ask(&mut self.samples, Some(&adapter), step, &mut self.folder, &self.show)?;
+                    }
+                    if step.is_multiple_of(self.save_every) {
+                        self.save()?;
+                    }
+                }
+                Event::Done { early } => return Ok(End::Done { early }),
+            }
+            if stop {
+                return Ok(End::Interrupted);
+            }
+        }
+    }
+
+    /// Writes a checkpoint, once a step.
+    fn save(&mut self) -> Result<(), Failure> {
+        let step = self.run.trainer().step();
+        if self.saved == Some(step) {
+            return Ok(());
+        }
+        let settings = self.run.settings();
+        let progress = Progress {
+            seed: settings.seed,
+            data_fingerprint: self.fingerprint,
+            batch_tokens: settings.batch_tokens,
+            recipe: settings.recipe.clone(),
+            place: *self.run.place(),
+            seconds: self.seconds,
+        };
+        let snapshot = block_on(self.run.trainer().snapshot())?;
+        let path = Checkpoint { snapshot, progress }.save(self.folder.path())?;
+        checkpoint::prune(self.folder.path(), KEPT)?;
+        let record = Record::Checkpoint { step, path: path.display().to_string() };
+        self.show.record(&record)?;
+        self.folder.record(record)?;
+        self.saved = Some(step);
+        Ok(())
+    }
+
+    /// Keeps what there is and says how it ended.
+    fn end(mut self, end: Result<End, Failure>, model: &Path) -> Result<(), Failure> {
+        let (reason, outcome) = match end {
+            Ok(End::Done { early: false }) => ("done", Ok(())),
+            Ok(End::Done { early: true }) => ("early", Ok(())),
+            Ok(End::Interrupted) => ("interrupted", Err(Failure::Interrupted)),
+            Err(failure) => ("failed", Err(failure)),
+        };
+        let step = self.run.trainer().step();
+        if reason != "failed" {
+            self.save()?;
+            let last = block_on(self.run.trainer().adapter())?;
+            self.folder.adapter(folder::LAST, last.clone())?;
+            if self.run.place().best.is_none() {
+                self.folder.adapter(folder::ADAPTER, last.clone())?;
+            }
+            self.folder.pictures(&last, self.run.trainer().shape().n_heads)?;
+        }
+        let validation = self.folder.records().iter().rev().find_map(|record| match record {
+            Record::Validation { loss, perplexity, .. } => Some((*loss, *perplexity)),
+            _ => None,
+        });
+        let (validation_loss, validation_perplexity) = validation.unwrap_or_default();
+        let record = Record::End {
+            reason: reason.to_owned(),
+            step,
+            skipped: self.run.trainer().skipped(),
+            loss: self.show.loss().filter(|loss| loss.is_finite()),
+            validation_loss,
+            validation_perplexity,
+            seconds: self.seconds,
+        };
+        self.show.record(&record)?;
+        self.folder.record(record)?;
+        match outcome {
+            Ok(()) => self.summary(reason, model),
+            Err(Failure::Interrupted) => {
+                let path = self.folder.path().display();
+                self.show.say(&format!("stopped after step {step}; go on with: adapter-cli finetune --resume {path}"))?;
+                Err(Failure::Interrupted)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn summary(&self, reason: &str, model: &Path) -> Result<(), Failure> {
+        let losses: Vec<f64> = self
+            .folder
+            .records()
+            .iter()
+            .filter_map(|record| if let Record::Step(step) = record { step.loss } else { None })
+            .collect();
+        let place = self.run.place();
+        let step = self.run.trainer().step();
+        let time = show::duration(Duration::from_secs_f64(self.seconds));
+        let mut text = match reason {
+            "early" => format!("stopped early after step {step}: validation no longer gained"),
+            _ => format!("{step} steps"),
+        };
+        text += &format!(" in {time}, {:.0} tokens/s\n", place.tokens as f64 / self.seconds.max(1e-9));
+        text += &format!("loss {}\n", adapter_finetune::plot::sparkline(&losses, 60));
+        if let Some(loss) = self.show.loss() {
+            text += &format!("final loss {loss:.4} (perplexity {:.2})", loss.exp());
+        }
+        if let Some(best) = place.best {
+            text += &format!("; best validation {:.4} (perplexity {:.2}) at step {}", best.loss, best.loss.exp(), best.step);
+        }
+        if self.run.trainer().skipped() > 0 {
+            text += &format!("; {} steps left out", self.run.trainer().skipped());
+        }
+        let path = self.folder.path().display();
+        text += &format!("\n{path}/ holds the adapter, metrics.jsonl, loss.svg and gates.svg. Talk to it:\n");
+        text += &format!("  adapter-cli chat -m {} -a {path}", model.display());
+        self.show.say(&text)
+    }
+}

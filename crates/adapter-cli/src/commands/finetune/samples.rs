@@ -1,0 +1,120 @@
+//! What the model answers while it learns.
+
+use adapter_engine::adapter::AdapterFile;
+use adapter_engine::sampler::Sampling;
+use adapter_engine::session::SessionOptions;
+use adapter_engine::text::{Message, RenderOptions, Shown, TextStream, Tokenizer, encode_chat};
+use adapter_engine::{Adapter, Model, Session};
+use adapter_finetune::data::{Dataset, Example, Renderer};
+
+use crate::answer::{Finish, Request, answer};
+use crate::failure::Failure;
+
+/// Rows whose questions are asked where none are given.
+const N_ROWS: usize = 2;
+
+/// A question as ids, and as a person reads it.
+pub struct Question {
+    pub text: String,
+    ids: Vec<u32>,
+}
+
+/// A conversation of its own for sample answers.
+pub struct Samples<'t> {
+    session: Session,
+    model: Model,
+    tokenizer: &'t Tokenizer,
+    pub questions: Vec<Question>,
+    max_tokens: u32,
+}
+
+impl<'t> Samples<'t> {
+    /// Asks `texts`, or the first rows that are not learnt.
+    ///
+    /// # Errors
+    /// Too little GPU memory, a question that is longer than the context.
+    pub fn new(
+        model: &Model,
+        tokenizer: &'t Tokenizer,
+        renderer: &Renderer<'_>,
+        dataset: &Dataset,
+        texts: &[String],
+        max_tokens: u32,
+    ) -> Result<Self, Failure> {
+        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        let mut questions = Vec::new();
+        for text in texts {
+            let ids = encode_chat(tokenizer, renderer.template(), &[Message::new("user", text)], &options)?;
+            questions.push(Question { text: text.clone(), ids });
+        }
+        if questions.is_empty() && max_tokens > 0 {
+            let rows = if dataset.validation.is_empty() { &dataset.training } else { &dataset.validation };
+            for example in rows.iter() {
+                let question = question_of(&example, tokenizer)?;
+                if questions.len() < N_ROWS
+                    && let Some(question) = question
+                    && questions.iter().all(|other: &Question| other.text != question.text)
+                {
+                    questions.push(question);
+                }
+            }
+        }
+        let longest = questions.iter().map(|question| question.ids.len() as u32).max().unwrap_or(0);
+        let context = (longest + max_tokens + 8).min(model.config().n_context);
+        let session = Session::new(model, &SessionOptions { context: Some(context), prefill_chunk: None })?;
+        Ok(Self { session, model: model.clone(), tokenizer, questions, max_tokens })
+    }
+
+    /// Whether there is anything to ask.
+    pub fn is_empty(&self) -> bool {
+        self.questions.is_empty() || self.max_tokens == 0
+    }
+
+    /// The answers with an adapter, or of the model alone. Ctrl+C ends them early.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub fn ask(&mut self, adapter: Option<&AdapterFile>) -> Result<Vec<String>, Failure> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        let resident = adapter.map(|file| Adapter::load(&self.model, "in training", file)).transpose()?;
+        self.session.set_adapter(resident.as_ref().map(|resident| (resident, 1.0)))?;
+        let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+        let mut answers = Vec::new();
+        for question in &self.questions {
+            let request = Request {
+                prompt: &question.ids,
+                sampling: &sampling,
+                stops: &[],
+                max_tokens: Some(self.max_tokens),
+                shown: Shown::TextOnly,
+            };
+            let answer = answer(&mut self.session, self.tokenizer, request, &mut |_| Ok(()))?;
+            let more = if answer.finish == Finish::Length { " ..." } else { "" };
+            answers.push(format!("{}{more}", answer.text.trim()));
+        }
+        Ok(answers)
+    }
+}
+
+/// What stands before the first learnt token of a row.
+fn question_of(example: &Example<'_>, tokenizer: &Tokenizer) -> Result<Option<Question>, Failure> {
+    let Some(end) = example.trained.iter().position(|trained| *trained) else { return Ok(None) };
+    let ids = example.ids.get(..end).unwrap_or_default();
+    if ids.len() < 2 {
+        return Ok(None);
+    }
+    let mut stream = TextStream::new(tokenizer, Shown::TextOnly, &[])?;
+    let mut text = String::new();
+    for id in ids {
+        text.push_str(&stream.push(tokenizer, *id)?);
+    }
+    text.push_str(&stream.finish());
+    // The template's own last line, such as `assistant`, is no part of the question.
+    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() > 1 {
+        lines.pop();
+    }
+    Ok(lines.last().map(|line| Question { text: (*line).to_owned(), ids: ids.to_vec() }))
+}

@@ -1,0 +1,122 @@
+//! What a training run will hold on the GPU, without a GPU: from a model's header alone.
+
+use std::convert::Infallible;
+
+use super::buffers::{Buffers, Sizes};
+use crate::llama::Config;
+
+/// Bytes of block middles that are kept without being asked: enough for models of some hundred million weights.
+const KEEP_BYTES: u64 = 512 << 20;
+
+/// What an adapted block keeps for the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Its input; everything else is computed again.
+    Inputs,
+    /// Its input, attention and the inputs of swiglu: a quarter less to compute, some ten times the memory.
+    Middles,
+}
+
+impl Keep {
+    /// [`Keep::Middles`] where they take at most half a GiB.
+    pub fn choose(config: &Config, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Self {
+        let middles = count(Sizes { config, n_layers, adapter_len, max_tokens, keep: Self::Middles });
+        if middles.kept <= KEEP_BYTES { Self::Middles } else { Self::Inputs }
+    }
+}
+
+/// Which line of [`Memory`] a buffer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    Activations,
+    Kept,
+    Logits,
+    Adapter,
+}
+
+/// GPU memory of a training run by item, bytes. What a step allocates beside it (parameters of its launches) is below 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// The frozen model, as it lies on the GPU.
+    pub weights: u64,
+    /// Activations and gradients of one block.
+    pub activations: u64,
+    /// What the adapted blocks keep for the way back.
+    pub kept: u64,
+    /// One chunk of logits and the head's input.
+    pub logits: u64,
+    /// Keys, values and gates of all prompts.
+    pub adapter: u64,
+    /// The adapter's parameters, their gradients and both moments of AdamW, f32; the caller's, not the trainer's.
+    pub optimizer: u64,
+    /// What the blocks keep.
+    pub keep: Keep,
+    /// The largest buffer and its bytes: it has to fit one binding.
+    pub largest: (&'static str, u64),
+}
+
+impl Memory {
+    /// The sum of all items.
+    pub fn total(&self) -> u64 {
+        self.weights + self.trainer() + self.optimizer
+    }
+
+    /// The items that [`Trainer::new`](super::Trainer::new) allocates.
+    pub fn trainer(&self) -> u64 {
+        self.activations + self.kept + self.logits + self.adapter
+    }
+}
+
+/// Predicts the memory of training an adapter of the last `n_layers` layers with `adapter_len` prompt tokens in batches of
+/// `max_tokens`. `weight_bytes` is [`llama::weight_bytes`](crate::llama::weight_bytes) of the model's header.
+pub fn memory(config: &Config, weight_bytes: u64, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Memory {
+    let keep = Keep::choose(config, n_layers, adapter_len, max_tokens);
+    Memory { weights: weight_bytes, ..count(Sizes { config, n_layers, adapter_len, max_tokens, keep }) }
+}
+
+/// All but the weights.
+pub(super) fn count(sizes: Sizes<'_>) -> Memory {
+    let Sizes { config, n_layers, adapter_len, keep, .. } = sizes;
+    let numbers =
+        u64::from(n_layers) * (u64::from(adapter_len) * u64::from(config.n_channels) + u64::from(config.n_heads));
+    let mut memory = Memory {
+        weights: 0,
+        activations: 0,
+        kept: 0,
+        logits: 0,
+        adapter: 0,
+        optimizer: numbers * 4 * 4,
+        keep,
+        largest: ("", 0),
+    };
+    let Ok(_) = Buffers::<()>::make::<Infallible>(sizes, |item, what, bytes| {
+        // As `Gpu::buffer` rounds.
+        let bytes = bytes.max(16).next_multiple_of(16);
+        *match item {
+            Item::Activations => &mut memory.activations,
+            Item::Kept => &mut memory.kept,
+            Item::Logits => &mut memory.logits,
+            Item::Adapter => &mut memory.adapter,
+        } += bytes;
+        if bytes > memory.largest.1 {
+            memory.largest = (what, bytes);
+        }
+        Ok(())
+    });
+    memory
+}
+
+/// The most tokens a batch may have so that every buffer fits `limit_bytes`, 0 when none does.
+pub(super) fn most_tokens(sizes: Sizes<'_>, limit_bytes: u64) -> u32 {
+    // Sizes grow with the tokens: the first that does not fit, by halving.
+    let (mut fits, mut too_many) = (0, sizes.max_tokens.saturating_add(1));
+    while too_many - fits > 1 {
+        let middle = fits + (too_many - fits) / 2;
+        if count(Sizes { max_tokens: middle, ..sizes }).largest.1 <= limit_bytes {
+            fits = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    fits
+}

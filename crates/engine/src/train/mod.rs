@@ -1,0 +1,74 @@
+//! One training step through the frozen model: loss, and gradients to the adapter's prompts and gates.
+//!
+//! Only activations have gradients, and nothing below the first adapted layer. Where memory allows it a block keeps its middle
+//! for the way back, else only its input, and the rest is computed again. Texts of different length lie side by side in one
+//! batch, so that no work goes into padding. Method and formulas: arXiv:2303.16199, section 3; every backward kernel names its
+//! own source.
+
+mod batch;
+mod buffers;
+mod memory;
+mod recorder;
+mod trainer;
+
+pub use batch::Batch;
+pub use memory::{Keep, Memory, memory};
+pub use trainer::{Operands, Trainer};
+
+use crate::Error;
+use crate::adapter::{AdapterFile, GateActivation, GateShape};
+use crate::llama::Model;
+
+/// Loss and gradients of an adapter's stored numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterGradients {
+    /// Mean cross entropy over the batch's targets.
+    pub loss: f64,
+    /// `[L_a, A, C]`
+    pub dprompts: Vec<f32>,
+    /// `[L_a, H]` or `[L_a, 1]`, to the gates as stored: through the activation, summed over heads that share a gate.
+    pub dgates: Vec<f32>,
+}
+
+/// One forward and backward pass for an adapter that lies on the CPU: for checking a driver or another implementation.
+///
+/// # Errors
+/// As [`Trainer::new`] and [`Trainer::submit`], and an adapter of another model.
+pub async fn gradients(model: &Model, file: &AdapterFile, batch: &Batch) -> Result<AdapterGradients, Error> {
+    let (gpu, config) = (model.gpu(), model.config());
+    file.check_fits(config)?;
+    let trainer = Trainer::new(model, file.n_layers, file.adapter_len, batch.n_tokens().max(1))?;
+    let strengths = file.effective_gates(config.n_heads).concat();
+    let (prompts, gates) = (gpu.buffer_with("prompts", &file.prompts)?, gpu.buffer_with("gates", &strengths)?);
+    let dprompts = gpu.buffer("gradient of prompts", prompts.size())?;
+    let dgates = gpu.buffer("gradient of gates", gates.size())?;
+    let operands = Operands {
+        prompts: prompts.raw(),
+        prompts_offset: 0,
+        gates: gates.raw(),
+        gates_offset: 0,
+        dprompts: dprompts.raw(),
+        dprompts_offset: 0,
+        dgates: dgates.raw(),
+        dgates_offset: 0,
+    };
+    trainer.submit(batch, operands, true)?;
+    let losses = trainer.losses(batch).await?;
+    let to_strengths: Vec<f32> = gpu.read(&dgates, 0, strengths.len()).await?;
+    let through = to_strengths.iter().zip(&strengths).map(|(gradient, strength)| match file.kind.activation {
+        GateActivation::Tanh => gradient * (1.0 - strength * strength),
+        GateActivation::None => *gradient,
+    });
+    let dgates = match file.kind.shape {
+        GateShape::PerHead => through.collect(),
+        GateShape::Scalar => {
+            let all: Vec<f32> = through.collect();
+            all.chunks_exact(config.n_heads as usize).map(|layer| layer.iter().sum()).collect()
+        }
+    };
+    Ok(AdapterGradients {
+        loss: losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64,
+        dprompts: gpu.read(&dprompts, 0, file.prompts.len()).await?,
+        dgates,
+    })
+}

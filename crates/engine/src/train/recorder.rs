@@ -1,0 +1,58 @@
+//! Collects a step's work into submits of bounded length.
+
+use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder};
+
+/// Multiplications in one submit of a GPU: some 50 ms on a small one. A CPU adapter gets every piece on its own, so that no
+/// submit takes longer than its piece and a window stays alive.
+const SUBMIT_MACS: u64 = 30_000_000_000;
+
+/// Commands in order, handed to the GPU whenever enough of them have come together.
+pub(super) struct Recorder<'g> {
+    gpu: &'g Gpu,
+    encoder: wgpu::CommandEncoder,
+    recorded_macs: u64,
+    submit_macs: u64,
+}
+
+impl<'g> Recorder<'g> {
+    pub(super) fn new(gpu: &'g Gpu) -> Self {
+        let submit_macs = if gpu.tier().cpu { 1 } else { SUBMIT_MACS };
+        Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, submit_macs }
+    }
+
+    /// Records the launches that `fill` adds, of about `macs` multiplications.
+    pub(super) fn launch(
+        &mut self,
+        macs: u64,
+        fill: impl FnOnce(&mut PlanBuilder<'_>) -> Result<(), GpuError>,
+    ) -> Result<(), GpuError> {
+        let mut plan = PlanBuilder::new(self.gpu);
+        fill(&mut plan)?;
+        plan.build()?.encode(self.gpu, &mut self.encoder);
+        self.recorded_macs += macs;
+        Ok(())
+    }
+
+    /// Records a copy from the start of one buffer to the start of another.
+    pub(super) fn copy(&mut self, from: &Buffer, to: &Buffer, size: u64) {
+        self.encoder.copy_buffer_to_buffer(from.raw(), 0, to.raw(), 0, size);
+    }
+
+    /// For other commands.
+    pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        &mut self.encoder
+    }
+
+    /// A place where the work may be cut: submits when enough has come together.
+    pub(super) fn cut(&mut self) {
+        if self.recorded_macs >= self.submit_macs {
+            self.submit();
+        }
+    }
+
+    /// Submits what is left.
+    pub(super) fn submit(&mut self) {
+        self.gpu.submit(std::mem::replace(&mut self.encoder, self.gpu.encoder()));
+        self.recorded_macs = 0;
+    }
+}

@@ -1,0 +1,228 @@
+//! A whole run: batches in order, validation in between, stopping early. No clock and no files: the program around it has those.
+
+use adapter_engine::adapter::AdapterFile;
+use adapter_engine::train::Batch;
+
+use crate::data::{Batches, DataError, DataPosition, Examples, Order};
+use crate::{AdapterShape, Frozen, Recipe, StepReport, TrainError, Trainer};
+
+/// What decides a run beside the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSettings {
+    /// What trains.
+    pub shape: AdapterShape,
+    /// Optimizer, schedule and number of steps.
+    pub recipe: Recipe,
+    /// Tokens of a batch at most.
+    pub batch_tokens: u32,
+    /// Decides the first prompts and the order of rows.
+    pub seed: u64,
+    /// Steps from one validation to the next; 0: only at the end.
+    pub validate_every: u64,
+    /// Stop after so many validations without gain; `None`: never.
+    pub patience: Option<u32>,
+}
+
+/// The best validation so far.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Best {
+    /// After this step.
+    pub step: u64,
+    /// Nats a token.
+    pub loss: f64,
+}
+
+/// Where a run is, beside its numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The next training rows.
+    pub position: DataPosition,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// Validations since.
+    pub without_gain: u32,
+    /// Tokens that were read.
+    pub tokens: u64,
+    /// Tokens of them that were learnt.
+    pub trained_tokens: u64,
+    /// Whether a validation comes before the next step.
+    pub validation_due: bool,
+}
+
+/// What happened last.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// One optimizer step.
+    Step {
+        /// Its numbers.
+        report: StepReport,
+        /// Times all rows were used, with the fraction of this time.
+        epoch: f64,
+    },
+    /// The loss on rows that are not learnt.
+    Validation {
+        /// After this step.
+        step: u64,
+        /// Nats a token.
+        loss: f64,
+        /// Whether it is the lowest so far.
+        best: bool,
+    },
+    /// The run is over.
+    Done {
+        /// Whether it stopped before its last step, because validation no longer gained.
+        early: bool,
+    },
+}
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct Run<'d> {
+    trainer: Trainer,
+    batches: Batches<'d>,
+    validation: Batches<'d>,
+    has_validation: bool,
+    n_rows: u64,
+    settings: RunSettings,
+    place: Place,
+}
+
+/// Steps of so many epochs.
+///
+/// # Errors
+/// No rows, or a row longer than a batch.
+pub fn steps_of_epochs(training: &Examples, batch_tokens: u32, seed: u64, epochs: f64) -> Result<u64, DataError> {
+    let mut batches = Batches::new(training, batch_tokens, Order::Shuffled { seed })?;
+    let whole = epochs.max(0.0).floor();
+    let steps: u64 = (0..whole as u64).map(|epoch| batches.n_batches(epoch)).sum();
+    let rest = (epochs - whole).max(0.0) * batches.n_batches(whole as u64) as f64;
+    Ok((steps + rest.ceil() as u64).max(1))
+}
+
+impl<'d> Run<'d> {
+    /// A fresh run, or one that begins with the numbers of `start`.
+    ///
+    /// # Errors
+    /// A setting out of range, rows that do not fit a batch, `start` of other sizes.
+    pub fn new(
+        frozen: Frozen,
+        training: &'d Examples,
+        validation: &'d Examples,
+        settings: RunSettings,
+        start: Option<&AdapterFile>,
+    ) -> Result<Self, TrainError> {
+        let (shape, recipe) = (settings.shape, settings.recipe.clone());
+        let trainer = match start {
+            Some(file) => Trainer::with_adapter(frozen, shape, recipe, file)?,
+            None => Trainer::new(frozen, shape, recipe, settings.seed)?,
+        };
+        // Where it begins is what the rest is measured by.
+        let place = Place { validation_due: !validation.is_empty() && settings.validate_every > 0, ..Place::default() };
+        Self::of(trainer, training, validation, settings, place)
+    }
+
+    /// Goes on where a run stopped: `trainer` from [`Trainer::resume`], `place` from [`Self::place`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn resume(
+        trainer: Trainer,
+        training: &'d Examples,
+        validation: &'d Examples,
+        settings: RunSettings,
+        place: Place,
+    ) -> Result<Self, TrainError> {
+        Self::of(trainer, training, validation, settings, place)
+    }
+
+    fn of(
+        trainer: Trainer,
+        training: &'d Examples,
+        validation: &'d Examples,
+        settings: RunSettings,
+        place: Place,
+    ) -> Result<Self, TrainError> {
+        let has_validation = !validation.is_empty();
+        let batches = Batches::new(training, settings.batch_tokens, Order::Shuffled { seed: settings.seed })?;
+        // Without validation rows the training rows stand in: they are never taken.
+        let rows = if has_validation { validation } else { training };
+        let validation = Batches::new(rows, settings.batch_tokens, Order::AsRead)?;
+        let n_rows = training.len() as u64;
+        Ok(Self { trainer, batches, validation, has_validation, n_rows, settings, place })
+    }
+
+    /// Parameters, optimizer, steps done.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// For tests that inject faults.
+    #[doc(hidden)]
+    pub fn trainer_mut(&mut self) -> &mut Trainer {
+        &mut self.trainer
+    }
+
+    /// What decides the run.
+    pub fn settings(&self) -> &RunSettings {
+        &self.settings
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Does the next thing and says what it was. After [`Event::Done`] it says so again.
+    ///
+    /// # Errors
+    /// As [`Trainer::train`].
+    pub async fn next(&mut self) -> Result<Event, TrainError> {
+        if self.place.validation_due {
+            let loss = self.validate().await?;
+            let step = self.trainer.step();
+            self.place.validation_due = false;
+            let best = self.place.best.is_none_or(|best| loss < best.loss);
+            if best {
+                self.place.best = Some(Best { step, loss });
+                self.place.without_gain = 0;
+            } else {
+                self.place.without_gain += 1;
+            }
+            return Ok(Event::Validation { step, loss, best });
+        }
+        let n_steps = self.settings.recipe.n_steps;
+        let out_of_patience = self.settings.patience.is_some_and(|patience| self.place.without_gain >= patience);
+        if self.trainer.step() >= n_steps || out_of_patience {
+            return Ok(Event::Done { early: self.trainer.step() < n_steps });
+        }
+        let epoch = self.place.position.epoch;
+        let mut position = self.place.position;
+        let batch = self.batches.take(&mut position)?;
+        let report = self.trainer.train(&batch).await?;
+        self.place.position = position;
+        self.place.tokens += u64::from(report.n_tokens);
+        self.place.trained_tokens += u64::from(report.n_targets);
+        let every = self.settings.validate_every;
+        let at_its_turn = every > 0 && report.step.is_multiple_of(every);
+        self.place.validation_due = self.has_validation && (at_its_turn || report.step >= n_steps);
+        let rest = if position.epoch > epoch { 1.0 } else { position.index as f64 / self.n_rows as f64 };
+        Ok(Event::Step { report, epoch: epoch as f64 + rest })
+    }
+
+    /// Loss on the validation rows. Nats a token; NaN without such rows.
+    ///
+    /// # Errors
+    /// A lost GPU.
+    pub async fn validate(&mut self) -> Result<f64, TrainError> {
+        if !self.has_validation {
+            return Ok(f64::NAN);
+        }
+        let (mut position, mut sum, mut n) = (DataPosition::default(), 0.0, 0u64);
+        while position.epoch == 0 {
+            let batch: Batch = self.validation.take(&mut position)?;
+            sum += f64::from(self.trainer.loss(&batch).await?) * f64::from(batch.n_targets());
+            n += u64::from(batch.n_targets());
+        }
+        Ok(sum / n as f64)
+    }
+}
