@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
 /** Writes the service worker: the list of every file of the build, named by the hash of them all. */
@@ -17,7 +17,7 @@ function offline(): Plugin {
           hash.update(name).update(file.type === "chunk" ? file.code : file.source);
         }
         const template = readFileSync(new URL("./src/service-worker.js", import.meta.url), "utf8");
-        const list = ["./", ...files.filter((name) => name !== "index.html")];
+        const list = ["./", ...files.filter((name) => name !== "index.html"), ...readdirSync(new URL("./public", import.meta.url))];
         const source = template.replace("__VERSION__", hash.digest("hex").slice(0, 16)).replace("[/* files */]", JSON.stringify(list));
         this.emitFile({ type: "asset", fileName: "service-worker.js", source });
       },

@@ -39,6 +39,9 @@ type Events = {
   prompt: (progress: PromptProgress) => void;
 };
 
+/** A file's name as people say it. */
+export const plain = (name: string) => name.replace(/\.gguf$/i, "");
+
 const OFFERS_URL = "./models.json";
 
 class App {
@@ -114,7 +117,15 @@ class App {
 
   // Models
 
+  /** What the model in use is called: its file, since many models are named after their training runs. */
+  get modelName(): string {
+    const name = this.source?.kind === "file" ? this.source.file.name : this.source?.model.name;
+    return this.loaded ? plain(name ?? "") || this.loaded.model.name : "";
+  }
+
   async refreshStored(): Promise<void> {
+    // Browsers keep files for secure addresses only; that one is not secure is said elsewhere.
+    if (!isSecureContext) return;
     try {
       this.stored = await store.list();
     } catch (error) {
@@ -389,7 +400,7 @@ class App {
     const messages = this.prompt(chats.branch(chat));
     const message = chats.add(chat, question.id, "assistant", "");
     const adapter = this.activeAdapter;
-    const note: chats.AnswerNote = { model: loaded.model.name, tokens: 0, finish: "stopped" };
+    const note: chats.AnswerNote = { model: this.modelName, tokens: 0, finish: "stopped" };
     if (adapter) Object.assign(note, { adapter: adapter.name, strength: this.strength });
     message.note = note;
     const abort = new AbortController();

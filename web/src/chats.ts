@@ -33,7 +33,9 @@ export interface Chat {
   leaf: string | null;
 }
 
-export const newId = () => crypto.randomUUID();
+/** A name nobody else has. (`crypto.randomUUID` is missing where the address is not secure, and the page has to get as far
+ * as saying that.) */
+export const newId = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16).padStart(8, "0")).join("");
 
 export function newChat(): Chat {
   const now = Date.now();

@@ -32,6 +32,9 @@ function colour(highlighter: Highlighter, element: HTMLElement, code: string, la
   append(element, ...(tree.children ?? []).map(build));
 }
 
+/** Loads the colours ahead, so that an answer never has to ask the network for them. */
+export const prepare = (): void => { loading ??= load(); };
+
 /** Colours `element`, which holds `code`, at once or when the colours have been loaded. */
 export function highlight(element: HTMLElement, code: string, language: string): void {
   if (!language || code.length > MAX_LENGTH) return;

@@ -4,6 +4,7 @@ import { app } from "./app.js";
 import { byId } from "./dom.js";
 import { startDrop } from "./drop.js";
 import { checkWebGpu, type Remedy } from "./failures.js";
+import { prepare } from "./highlight.js";
 import { notify, settle } from "./notices.js";
 import { startAdapters } from "./views/adapters.js";
 import { startChat } from "./views/chat.js";
@@ -75,6 +76,7 @@ async function start(): Promise<void> {
   startShortcuts();
   await checkWebGpu().catch((error: unknown) => app.block(error));
   await registerServiceWorker();
+  prepare();
 }
 
 void start();

@@ -18,8 +18,8 @@ const stem = (name: string) => name.replace(/\.[^.]+$/, "");
 /** Asks what the gates of a bare file mean. */
 function askKind(name: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const buttons: HTMLButtonElement[] = KINDS.map(([kind, words]) => h("button", { type: "button", on: { click: () => { resolve(kind); dialog.close(); } } }, words));
-    const dialog = h("dialog", { class: "small", aria: { label: "What the gates mean" } },
+    const buttons = KINDS.map(([kind, words]) => h("button", { type: "button", on: { click: () => { resolve(kind); dialog.close(); } } }, words));
+    const dialog: HTMLDialogElement = h("dialog", { class: "small", aria: { label: "What the gates mean" } },
       h("div", { class: "dialog-body" }, h("h2", {}, "What do its gates mean?"),
         h("p", {}, `${name} does not say how its gates are to be read, and a wrong guess would answer nonsense.`),
         h("div", { class: "choices" }, ...buttons),

@@ -1,10 +1,11 @@
 // Choosing a model: what is kept here, what is on offer, a file of the reader's, an address; and how a load goes on.
 
-import { app, type Loading, type Offer } from "../app.js";
+import { app, plain, type Loading, type Offer } from "../app.js";
 import { byId, h, icon, iconButton } from "../dom.js";
 import { card } from "../notices.js";
 import { bytes, count, seconds } from "../format.js";
 import type { StoredModel } from "../store/client.js";
+import { store } from "../workers.js";
 import { examples } from "./chat.js";
 
 const STAGES: [Loading["stage"], string][] = [
@@ -38,7 +39,7 @@ function progress(): HTMLElement {
     const { loading } = app;
     element.hidden = !loading;
     if (!loading) { shownStage = undefined; return; }
-    title.textContent = loading.name;
+    title.textContent = plain(loading.name);
     const words = STAGES.find(([name]) => name === loading.stage)?.[1] ?? "Loading";
     // Set only when it changes: it is read out.
     if (words !== shownStage) stage.textContent = shownStage = words;
@@ -60,17 +61,15 @@ function progress(): HTMLElement {
 function storedCard(model: StoredModel): HTMLElement {
   const active = app.source?.kind === "stored" && app.source.model.key === model.key && app.loaded !== undefined;
   return h("li", { class: "card model-card" },
-    h("div", {}, h("strong", {}, model.name), h("span", { class: "figures" }, `${bytes(model.bytes)}, kept in this browser`)),
-    h("span", { class: "grow" }),
+    h("div", {}, h("strong", {}, plain(model.name)), h("span", { class: "figures" }, `${bytes(model.bytes)}, kept in this browser`)),
     active ? h("span", { class: "badge" }, "In use") : h("button", { type: "button", class: "primary", disabled: busy(), on: { click: () => void app.open({ kind: "stored", model }) } }, "Load"),
     iconButton("trash", `Delete ${model.name}`, () => void app.removeModel(model)));
 }
 
 function offerCard(offer: Offer): HTMLElement {
   return h("li", { class: "card model-card" },
-    h("div", {}, h("strong", {}, offer.name),
-      h("span", { class: "figures" }, [bytes(offer.bytes), offer.licence, offer.about].filter(Boolean).join(" · "))),
-    h("span", { class: "grow" }),
+    h("div", {}, h("strong", {}, plain(offer.name)),
+      h("span", { class: "figures" }, [offer.about, offer.licence].filter(Boolean).join(" · "))),
     h("button", { type: "button", class: "primary", disabled: busy(), on: { click: () => void app.download(offer) } },
       icon("download"), `Load (${bytes(offer.bytes)})`));
 }
@@ -87,23 +86,25 @@ function list(): HTMLElement {
     if (key === drawn) return;
     drawn = key;
     element.replaceChildren(...app.stored.map(storedCard), ...offers.map(offerCard));
-    element.hidden = element.childElementCount === 0;
+    element.hidden = element.childElementCount === 0 || app.loading !== undefined;
   };
   app.on("change", draw);
   draw();
   return element;
 }
 
+/** Hidden while a model is being loaded: one at a time. */
 function ownFile(): HTMLElement {
   const open = (keep: boolean) => () => pick(".gguf", false, ([file]) => {
     if (file) void (keep ? app.keep(file) : app.open({ kind: "file", file }));
   });
-  return h("div", { class: "card own-file" }, icon("file"),
+  const element = h("div", { class: "card own-file" }, icon("file"),
     h("div", {}, h("strong", {}, "Your own .gguf file"),
       h("span", { class: "figures" }, "Drop it anywhere on the page. It is read in slices, not copied.")),
-    h("span", { class: "grow" }),
     h("button", { type: "button", on: { click: open(false) } }, "Open a file"),
     h("button", { type: "button", class: "quiet", on: { click: open(true) } }, "Open and keep"));
+  app.on("change", () => { element.hidden = app.loading !== undefined; });
+  return element;
 }
 
 function fromAddress(): HTMLElement {
@@ -114,7 +115,6 @@ function fromAddress(): HTMLElement {
     if (!url) return;
     answer.replaceChildren("Asking for its size…");
     try {
-      const { store } = await import("../workers.js");
       const { bytes: size } = await store.size(url);
       const name = decodeURIComponent(new URL(url, location.href).pathname.split("/").at(-1) || "model.gguf");
       const offer: Offer = { name, url, bytes: size };
@@ -184,7 +184,7 @@ export function startModels(): void {
     ready.hidden = !usable;
     const shown = (blocked.firstElementChild as HTMLElement | null)?.dataset["code"];
     if (shown !== app.blocked?.code) blocked.replaceChildren(...(app.blocked ? [card(app.blocked, () => location.reload())] : []));
-    const name = app.loading ? `Loading ${app.loading.name}` : app.lost ? "GPU lost" : app.loaded?.model.name || "Choose a model";
+    const name = app.loading ? `Loading ${plain(app.loading.name)}` : app.lost ? "GPU lost" : app.modelName || "Choose a model";
     byId("model-name").textContent = name;
     const button = byId("model-button");
     button.dataset["state"] = app.loading ? "loading" : usable ? "ready" : "none";
