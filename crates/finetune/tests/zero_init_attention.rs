@@ -33,8 +33,7 @@ fn by_hand(layer: &ZeroInitAttention, x: &[f32], [t, c, h, k]: [usize; 4], stren
     let weight = |linear: &burn::nn::Linear| wide(values(linear.weight.val()));
     let (x, prompt) = (wide(x.to_vec()), wide(values(layer.prompt.val())));
     let a = prompt.len() / c;
-    let (wq, wk, wv, wo) =
-        (weight(&layer.query), weight(&layer.key), weight(&layer.value), weight(&layer.output));
+    let (wq, wk, wv, wo) = (weight(&layer.query), weight(&layer.key), weight(&layer.value), weight(&layer.output));
     let q = product(&x, &wq, t, c, c);
     let sides = [(&x, t), (&prompt, a)].map(|(x, n)| (product(x, &wk, n, c, k * d), product(x, &wv, n, c, k * d), n));
     let mut o = vec![0.0; t * c];

@@ -6,8 +6,6 @@ import { bytesToHex } from "@noble/hashes/utils.js";
 import type { StoredModel, StoreMethod, StoreMethods, StoreReply, StoreRequest, TransferEvent } from "./protocol.js";
 
 const PIECE_BYTES = 8 << 20;
-/** What is left free of a quota: the browser needs some room of its own. */
-const SPARE_BYTES = 16 << 20;
 
 type Tell = (event: TransferEvent) => void;
 
@@ -30,16 +28,18 @@ async function writable(handle: FileSystemFileHandle): Promise<FileSystemSyncAcc
   }
 }
 
-/** Refuses what would not fit, before anything is fetched. */
-async function makeRoom(bytes: number): Promise<void> {
-  const { quota = 0, usage = 0 } = await navigator.storage.estimate();
-  if (usage + bytes + SPARE_BYTES > quota) {
-    const mib = (n: number) => `${Math.max(0, Math.round(n / 2 ** 20)).toLocaleString("en-US")} MiB`;
-    throw failure(
-      "quota", `the model needs ${mib(bytes)}, and this browser leaves this page ${mib(quota - usage)}`,
-      "delete models below, or free disk space; a file on your disk can be used without a copy: open it with \"Open a file\"",
-    );
+/** Refuses what would not fit, before anything is fetched. What `estimate()` says is made up by some browsers, so that
+ * pages cannot tell disks apart; making the file as long as it will be and short again asks the quota itself. */
+function makeRoom(out: FileSystemSyncAccessHandle, bytes: number): void {
+  const before = out.getSize();
+  try {
+    out.truncate(bytes);
+  } catch (error) {
+    if ((error as DOMException).name !== "QuotaExceededError") throw error;
+    const mib = Math.ceil((bytes - before) / 2 ** 20).toLocaleString("en-US");
+    throw failure("quota", `the model needs ${mib} MiB more than this browser has room for`, "delete models, or free disk space");
   }
+  out.truncate(before);
 }
 
 /** Tells bytes done, at most ten times a second, with the speed over the last three seconds. */
@@ -147,12 +147,12 @@ async function respond(url: string, init: RequestInit): Promise<Response> {
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw failure(
-      "download", `${new URL(url, location.href).host} could not be reached: ${(error as Error).message}`,
+      "download", `The server ${new URL(url, location.href).host} could not be reached: ${(error as Error).message}`,
       "check the network and the address; this page may only fetch from the hosts its owner allowed. What was fetched so far is kept",
     );
   }
   if (!response.ok) {
-    throw failure("download", `${new URL(url, location.href).host} answers ${response.status} ${response.statusText}`, "check the address");
+    throw failure("download", `The server ${new URL(url, location.href).host} answers ${response.status} ${response.statusText}`, "check the address");
   }
   return response;
 }
@@ -188,7 +188,7 @@ const methods: {
       const resumed = response.status === 206;
       if (from > 0 && !resumed) throw failure("download", "the server cannot continue a download", "delete the interrupted download and start again");
       const total = (Number(response.headers.get("content-length")) || 0) + from;
-      await makeRoom(total - from);
+      makeRoom(out, total);
       const report = meter(tell, "transfer", total);
       let done = from;
       try {
@@ -221,11 +221,11 @@ const methods: {
   },
 
   async copy({ file }, tell, signal) {
-    await makeRoom(file.size);
     const models = await folder();
     const part = await models.getFileHandle(`${crypto.randomUUID()}.part`, { create: true });
     const out = await writable(part);
     try {
+      makeRoom(out, file.size);
       const writer = new Writer(out);
       const report = meter(tell, "transfer", file.size);
       for (let at = 0; at < file.size; at += PIECE_BYTES) {

@@ -107,21 +107,19 @@ test("a download that breaks off goes on where it stopped; a wrong file is throw
 
   await t.test("broken off, then resumed by range", async () => {
     const ranges = [];
-    // 94 MiB at 40 MB/s, cut after a second or two.
-    const session = await context.newCDPSession(page);
+    // Whole pieces of 8 MiB are kept, so some have to have come.
     context.on("request", (request) => { if (request.url().includes("SmolLM2")) ranges.push(request.headers().range ?? "all"); });
     await press();
-    await page.locator("#welcome .progress .figures", { hasText: /of 93\.8 MiB/ }).first().waitFor();
+    await page.locator("#welcome .progress .figures", { hasText: /[1-9]\d(\.\d)? MiB of 93\.8 MiB/ }).first().waitFor();
     await page.locator("#welcome .progress").getByRole("button", { name: "Cancel" }).click();
     await offer(page).waitFor();
     assert.equal(await page.locator(".notice").count(), 0, "what the reader wants is no failure");
     await press();
     await page.locator("#welcome .progress .stage", { hasText: /header|GPU|kernels|weights|shaders/ }).first().waitFor({ timeout: 60_000 });
     await page.locator("#welcome .progress").getByRole("button", { name: "Cancel" }).click();
-    await session.detach();
     assert.equal(ranges[0], "all");
     console.log(`first ${ranges[0]}, then ${ranges[1]}`);
-    assert.match(ranges[1], /^(bytes=\d+-|all)$/);
+    assert.match(ranges[1], /^bytes=[1-9]\d*-$/);
   });
 
   await t.test("a wrong file is thrown away", async () => {
@@ -145,7 +143,7 @@ test("a download that breaks off goes on where it stopped; a wrong file is throw
     await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(url).origin, quotaSize: 10 << 20 });
     await offer(page).getByRole("button", { name: /Load/ }).click();
     await card("quota").waitFor();
-    assert.match(await card("quota").innerText(), /storage is full[\s\S]*needs 2 MiB[\s\S]*Delete models/);
+    assert.match(await card("quota").innerText(), /storage is full[\s\S]*needs 2 MiB more than[\s\S]*Delete models/);
     await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(url).origin });
   });
 });

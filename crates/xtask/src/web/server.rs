@@ -267,7 +267,16 @@ mod tests {
         assert_eq!(locate(&site, "/"), Some(root.join("index.html")));
         assert_eq!(locate(&site, "/assets/a%20b.js"), Some(root.join("assets/a b.js")));
         assert_eq!(locate(&site, "/more/a%20b.js"), Some(root.join("assets/a b.js")));
-        for outside in ["/../secret", "/%2e%2e/secret", "/assets/..%2f..%2fsecret", "//etc/passwd", "/more/../../secret", "/%00", "/models/index.html", "secret"] {
+        for outside in [
+            "/../secret",
+            "/%2e%2e/secret",
+            "/assets/..%2f..%2fsecret",
+            "//etc/passwd",
+            "/more/../../secret",
+            "/%00",
+            "/models/index.html",
+            "secret",
+        ] {
             assert_eq!(locate(&site, outside), None, "{outside}");
         }
     }
@@ -289,7 +298,10 @@ mod tests {
         assert!(whole.starts_with("HTTP/1.1 200 OK") && whole.ends_with("\r\n\r\n0123456789"), "{whole}");
         assert!(whole.contains("frame-ancestors 'none'; require-trusted-types-for 'script'"), "{whole}");
         let part = ask("GET /index.html HTTP/1.1\r\nRange: bytes=2-4\r\n\r\n");
-        assert!(part.contains("206 Partial") && part.contains("bytes 2-4/10") && part.ends_with("\r\n\r\n234"), "{part}");
+        assert!(
+            part.contains("206 Partial") && part.contains("bytes 2-4/10") && part.ends_with("\r\n\r\n234"),
+            "{part}"
+        );
         assert!(ask("GET / HTTP/1.1\r\nRange: bytes=10-\r\n\r\n").starts_with("HTTP/1.1 416"));
         assert!(ask("POST / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
         assert!(ask("GET /none HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
