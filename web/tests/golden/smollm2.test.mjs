@@ -41,7 +41,7 @@ test("a chat with SmolLM2, as the README shows it", async (t) => {
   const offer = page.locator("#welcome .model-card", { hasText: "SmolLM2" });
   await offer.getByRole("button", { name: /Load/ }).click();
   await ready(page);
-  await set(page, { Temperature: "0", "Longest answer": "80" });
+  await set(page, { Temperature: "0", "Longest answer": "128" });
   await send(page, "Write a short Python function that reverses a string, with an example.");
   await page.locator("#messages > .message.assistant:last-child:not(.busy)").waitFor({ timeout: 240_000 });
   assert.match(await page.locator(".message.assistant code").first().innerText(), /def \w+\(/);

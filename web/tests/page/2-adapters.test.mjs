@@ -49,14 +49,8 @@ test("adapters change answers, and off is the base model", async (t) => {
   });
 
   await t.test("a bare file is asked what its gates mean", async () => {
-    // Our own file says it; one without metadata is made from it here.
     await add(page, data("tiny-llama/adapter-paper.safetensors"));
-    const question = page.getByRole("dialog", { name: "What the gates mean" });
-    const answered = await Promise.race([
-      question.waitFor().then(() => question.getByRole("button", { name: /the paper/ }).click()),
-      page.waitForFunction(() => document.querySelector("#adapter-bar select").selectedOptions[0]?.textContent === "adapter-paper"),
-    ]);
-    assert.ok(answered === undefined || answered);
+    await page.getByRole("dialog", { name: "What the gates mean" }).getByRole("button", { name: /the paper/ }).click();
     await page.waitForFunction(() => document.querySelector("#adapter-bar select").selectedOptions[0]?.textContent === "adapter-paper");
     assert.notEqual(await ask(page), base);
   });
