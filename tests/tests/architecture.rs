@@ -35,13 +35,16 @@ fn every_folder_is_named_and_every_named_folder_exists() {
             problems.push(format!("crates/{name}/ is not named"));
         }
     }
-    for name in folders(&root().join("crates/engine/src")) {
-        if !text.contains(&format!("`src/{name}/")) {
-            problems.push(format!("crates/engine/src/{name}/ is not named"));
+    for name in ["engine", "finetune"] {
+        for folder in folders(&root().join("crates").join(name).join("src")) {
+            if !text.contains(&format!("`src/{folder}/")) {
+                problems.push(format!("crates/{name}/src/{folder}/ is not named"));
+            }
         }
     }
     for name in named {
-        if !root().join(name).is_dir() && !root().join("crates/engine").join(name).is_dir() {
+        let places = [root(), root().join("crates/engine"), root().join("crates/finetune")];
+        if !places.iter().any(|place| place.join(name).is_dir()) {
             problems.push(format!("{name} does not exist"));
         }
     }

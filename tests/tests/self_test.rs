@@ -116,7 +116,7 @@ fn a_poisoned_kernel_is_caught() {
         ("rms_norm", "params.eps", "0.1"),
         ("rope", "params.sign", "1.0"),
         ("sample", "step.draw", "(1.0 - step.draw * 0.25)"),
-        ("swiglu", "* up[at]", "* up[at] * 1.01"),
+        ("swiglu", "* u;", "* u * 1.01;"),
     ];
     let names: Vec<_> = poisons.iter().map(|poison| poison.0).collect();
     // The gradients' kernels are tried before a training, by `tests/gradients.rs` here; they are no part of `run`.

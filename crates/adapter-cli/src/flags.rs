@@ -8,6 +8,7 @@ use adapter_engine::sampler::Sampling;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use crate::commands::Finetune;
 use crate::failure::Failure;
 
 /// The largest strength an adapter may have.
@@ -22,6 +23,7 @@ pub const MAX_STRENGTH: f32 = 2.0;
   adapter-cli chat                                 talk to the model `cargo xtask chat` fetched
   adapter-cli chat -m model.gguf -a my-adapter/    with a PEFT folder or .safetensors file
   adapter-cli generate -m model.gguf -p 'Why is the sky blue?' --json
+  adapter-cli finetune --data rows.jsonl           teach an adapter from examples
   adapter-cli bench -m model.gguf                  tokens per second, as llama-bench has them
   adapter-cli doctor                               what this machine's GPUs can do
 
@@ -61,6 +63,8 @@ pub enum Command {
     Chat(Box<Chat>),
     /// Answer one prompt from -p or standard input
     Generate(Box<Generate>),
+    /// Teach an adapter from rows of examples
+    Finetune(Box<Finetune>),
     /// Measure reading (pp) and writing (tg) speed, in tokens per second
     Bench(Bench),
     /// Show what is in a model or adapter file, and where a broken one breaks
@@ -92,7 +96,7 @@ pub struct ModelFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Adapter")]
 pub struct AdapterFlags {
-    /// PEFT folder, .safetensors or .gguf file; none: not even the one inside the model [default: the one inside the model]
+    /// PEFT folder, .safetensors, .gguf or .pth file; none: not even the one inside the model [default: the one inside the model]
     #[arg(long, short, value_name = "PATH")]
     pub adapter: Option<PathBuf>,
     /// What the gates of a file without metadata mean
@@ -295,7 +299,7 @@ pub enum Format {
   adapter-cli inspect my-adapter/                      a PEFT folder
   adapter-cli inspect adapter.safetensors --gate paper")]
 pub struct Inspect {
-    /// A GGUF or .safetensors file, or a PEFT folder
+    /// A GGUF, .safetensors or .pth file, or a PEFT folder
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// What the gates of an adapter without metadata mean
@@ -309,18 +313,22 @@ pub struct Inspect {
   adapter-cli export -m model.gguf -a adapter.safetensors --to peft --out my-adapter/
   adapter-cli export -m model.gguf -a my-adapter/ --to gguf --out adapter.gguf
   adapter-cli export -m merged.gguf --to safetensors --out adapter.safetensors      the adapter inside a model
+  adapter-cli export -m model.gguf -a release.pth --gate paper --to safetensors --out adapter.safetensors
 
 PEFT has one gate a layer: an adapter with a gate a head is refused.")]
 pub struct Export {
     /// GGUF file of the model the adapter was trained on
     #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
     pub model: PathBuf,
-    /// PEFT folder, .safetensors or .gguf file [default: the one inside the model]
+    /// PEFT folder, .safetensors, .gguf or .pth file [default: the one inside the model]
     #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
     pub adapter: Option<PathBuf>,
     /// What the gates of a file without metadata mean
     #[arg(long, value_name = "KIND", help_heading = "Input and output")]
     pub gate: Option<Gate>,
+    /// Prompt tokens a layer of a .pth file that leaves it open [default: found from its open gates]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Input and output")]
+    pub adapter_len: Option<u32>,
     /// What to write
     #[arg(long, value_name = "FORM", help_heading = "Input and output")]
     pub to: Form,
@@ -352,7 +360,7 @@ pub struct Merge {
     /// GGUF file of the model the adapter was trained on
     #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
     pub model: PathBuf,
-    /// PEFT folder, .safetensors or .gguf file
+    /// PEFT folder, .safetensors, .gguf or .pth file
     #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
     pub adapter: PathBuf,
     /// What the gates of a file without metadata mean
@@ -381,7 +389,7 @@ pub enum Debug {
 pub struct Gradients {
     #[command(flatten)]
     pub model: ModelFlags,
-    /// PEFT folder, or a .safetensors file with prompts and gates
+    /// PEFT folder, or a .safetensors or .pth file with prompts and gates
     #[arg(long, short, value_name = "PATH", help_heading = "Adapter")]
     pub adapter: PathBuf,
     /// What the gates of a file without metadata mean

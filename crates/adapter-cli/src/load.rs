@@ -4,13 +4,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateKind};
+use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateActivation, GateKind};
 use adapter_engine::formats::{Gguf, ReadAt, ReadAtFile};
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::llama::Config;
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, Tokenizer, VocabSource};
 use adapter_engine::{Adapter, Model, Session};
+use adapter_finetune::pth::{self, PthGates, PthOptions};
 use pollster::block_on;
 
 use crate::failure::Failure;
@@ -226,7 +227,7 @@ pub fn adapter_of(flags: &AdapterFlags, model: &ModelFile) -> Result<Option<(Str
     let kind = flags.gate.map(Gate::kind);
     match &flags.adapter {
         Some(path) if path.as_os_str() == NO_ADAPTER => Ok(None),
-        Some(path) => fitting_adapter(path, kind, model).map(Some),
+        Some(path) => fitting_adapter(path, kind, None, model).map(Some),
         None => built_in(model, kind),
     }
 }
@@ -253,9 +254,10 @@ pub fn built_in(model: &ModelFile, kind: Option<GateKind>) -> Result<Option<(Str
 pub fn fitting_adapter(
     path: &Path,
     kind: Option<GateKind>,
+    adapter_len: Option<u32>,
     model: &ModelFile,
 ) -> Result<(String, AdapterFile), Failure> {
-    let (name, file) = adapter_file(path, kind)?;
+    let (name, file) = adapter_file(path, kind, adapter_len)?;
     file.check_fits(&model.config).map_err(|error| Failure::from(error).at(path))?;
     // Reading samples of all weights is worth it only for an adapter that says something about them.
     if file.base_model.is_some() || file.base_hash.is_some() {
@@ -284,14 +286,24 @@ fn of_kind(
     }
 }
 
-/// Reads an adapter: a PEFT folder, the weights inside one, a file of prompts and gates, or a GGUF file with one in it.
-/// Returns its name, too.
+/// Reads an adapter: a PEFT folder, the weights inside one, a file of prompts and gates, a PyTorch checkpoint, or a GGUF
+/// file with one in it. Returns its name, too. `adapter_len` is what the paper's checkpoints do not say; other files say it.
 ///
 /// # Errors
 /// Files that are missing, too large, or no adapter; each with its path.
-pub fn adapter_file(path: &Path, kind: Option<GateKind>) -> Result<(String, AdapterFile), Failure> {
+pub fn adapter_file(
+    path: &Path,
+    kind: Option<GateKind>,
+    adapter_len: Option<u32>,
+) -> Result<(String, AdapterFile), Failure> {
     const WEIGHTS: &str = "adapter_model.safetensors";
     const CONFIG: &str = "adapter_config.json";
+    // The folder of a run of `finetune`.
+    let of_run = path.join("adapter.safetensors");
+    if of_run.is_file() && !path.join(CONFIG).is_file() {
+        let (_, file) = adapter_file(&of_run, kind, adapter_len)?;
+        return Ok((path.canonicalize().map_or_else(|_| file_name(path), |full| file_name(&full)), file));
+    }
     let inside_peft = path.file_name().is_some_and(|name| name == WEIGHTS);
     let folder = if path.is_dir() { Some(path) } else { path.parent().filter(|_| inside_peft) };
     let folder = folder.filter(|folder| path.is_dir() || folder.join(CONFIG).is_file());
@@ -309,6 +321,9 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>) -> Result<(String, Adap
             return of_kind(name, file, kind, path);
         }
         let name = path.file_stem().map_or_else(|| file_name(path), |stem| stem.to_string_lossy().into_owned());
+        if is_pth(path) {
+            return of_kind(name, pth_file(path, kind, adapter_len)?, kind, path);
+        }
         return Ok((name, AdapterFile::from_safetensors(&read_small(path)?, kind).map_err(fail)?));
     };
     for file in [CONFIG, WEIGHTS] {
@@ -327,6 +342,29 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>) -> Result<(String, Adap
     // A trailing slash or `.` still names the folder.
     let name = folder.canonicalize().map_or_else(|_| file_name(folder), |full| file_name(&full));
     of_kind(name, file, kind, path)
+}
+
+/// Whether a file is, or is called, a PyTorch checkpoint.
+pub fn is_pth(path: &Path) -> bool {
+    let called = |name: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
+    path.is_file() && (pth::is_pth(path) || ["pth", "pt", "ckpt", "bin"].into_iter().any(called))
+}
+
+/// Reads a PyTorch checkpoint, and says so where the meaning of its gates is nowhere written down.
+fn pth_file(path: &Path, kind: Option<GateKind>, adapter_len: Option<u32>) -> Result<AdapterFile, Failure> {
+    let gates = kind.map(|kind| match kind.activation {
+        GateActivation::Tanh => PthGates::Tanh,
+        GateActivation::None => PthGates::Raw,
+    });
+    let options = PthOptions { gates, adapter_len };
+    let found = pth::import_pth(path, options).map_err(|error| Failure::from(error).at(path))?;
+    if found.gates_assumed && found.file.kind == GateKind::PAPER {
+        output::warn(
+            "the file does not say what its gates mean; they are taken through tanh, as the paper's training code does \
+             (--gate paper). Its inference code takes them raw (--gate linear)",
+        );
+    }
+    Ok(found.file)
 }
 
 /// Whether a regular file begins as GGUF does. What cannot be read is explained by whoever reads it next.
@@ -398,7 +436,8 @@ mod tests {
 
     #[test]
     fn an_adapter_that_is_not_there_is_named() {
-        let error = adapter_file(Path::new("/nonexistent/adapter.safetensors"), None).expect_err("it is not there");
+        let error =
+            adapter_file(Path::new("/nonexistent/adapter.safetensors"), None, None).expect_err("it is not there");
         assert!(error.to_string().ends_with("/nonexistent/adapter.safetensors"), "{error}");
     }
 
@@ -406,11 +445,11 @@ mod tests {
     fn a_folder_without_its_files_is_explained() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let message = |error: Failure| error.to_string();
-        let error = adapter_file(folder.path(), None).expect_err("it is empty");
+        let error = adapter_file(folder.path(), None, None).expect_err("it is empty");
         assert!(message(error).starts_with("the folder has no adapter_config.json"));
         std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("writable");
         std::fs::write(folder.path().join("adapter_model.bin"), "").expect("writable");
-        match adapter_file(folder.path(), None) {
+        match adapter_file(folder.path(), None, None) {
             Err(Failure::Failed { hint: Some(hint), .. }) => assert!(hint.contains("safe_serialization"), "{hint}"),
             other => panic!("{other:?}"),
         }

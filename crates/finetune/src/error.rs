@@ -1,6 +1,6 @@
 //! What can go wrong in training.
 
-use adapter_engine::adapter::AdapterError;
+use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 
 /// Why training stopped or could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum TrainError {
     /// The adapter to go on with.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// The adapter cannot be written.
+    #[error(transparent)]
+    AdapterWrite(#[from] AdapterWriteError),
     /// The data set.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),
@@ -53,6 +56,26 @@ pub enum TrainError {
         /// Why.
         reason: String,
     },
+    /// A folder that is no whole checkpoint.
+    #[error("the checkpoint {path} is not whole: {file} {reason}")]
+    Incomplete {
+        /// The checkpoint's folder.
+        path: String,
+        /// The file in it.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of another version of this program.
+    #[error("the checkpoint {path} has format version {found}, this program reads version {wanted}")]
+    CheckpointVersion {
+        /// The checkpoint's folder.
+        path: String,
+        /// Its version.
+        found: u32,
+        /// The one that is read.
+        wanted: u32,
+    },
     /// A checkpoint that belongs to another run.
     #[error("the checkpoint {path} was made with another {what}: {found} there, {wanted} here")]
     OtherRun {
@@ -68,11 +91,18 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// What the system said about a file.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::File { path: path.display().to_string(), reason: error.to_string() }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Engine(error) => return error.hint().map(str::to_owned),
             Self::Adapter(error) => error.hint().to_owned(),
+            Self::AdapterWrite(error) => return error.hint().map(str::to_owned),
             Self::Data(error) => return error.hint().map(str::to_owned),
             Self::Burn { .. } => "`adapter-cli doctor` checks the GPU; --backend cpu trains without it".to_owned(),
             Self::Setting { .. } => "see `adapter-cli finetune --help`".to_owned(),
@@ -80,6 +110,12 @@ impl TrainError {
                 "use a smaller --lr or a longer --warmup; --resume goes on from the last good checkpoint".to_owned()
             }
             Self::File { .. } => "check that the folder can be written and has space".to_owned(),
+            Self::Incomplete { .. } => {
+                "give --resume the folder of the run: it takes the newest checkpoint that is whole".to_owned()
+            }
+            Self::CheckpointVersion { .. } => {
+                "resume with the version of the program that wrote it, or begin a new run with another --out".to_owned()
+            }
             Self::OtherRun { .. } => {
                 "resume with the settings of that run (they are in its config.toml), or begin a new run with another --out"
                     .to_owned()

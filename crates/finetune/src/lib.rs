@@ -4,10 +4,16 @@
 //! operation in its graph ([`frozen`]). [`data`] makes batches of rows.
 
 mod adaption_prompt;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod checkpoint;
 pub mod data;
 mod error;
+mod exact;
 pub mod frozen;
 pub mod metrics;
+pub mod plot;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pth;
 mod random;
 pub mod recipe;
 mod run;

@@ -1,200 +1,342 @@
-//! `metrics.jsonl`: what happened in a run, an object a line, for programs and for plots.
+//! What happened in a training, step by step: one JSON object a line in `metrics.jsonl`.
+//!
+//! ```json
+//! {"event":"step","step":1,"epoch":0.25,"loss":2.5,"lr":0.0001,"grad_norm":0.5,"tokens":512,"trained_tokens":130,"tokens_per_sec":96.5,"seconds":5.25}
+//! {"event":"eval","step":1,"val_loss":2.25,"val_ppl":9.487735836358526,"best":true}
+//! {"event":"checkpoint","step":1,"path":"step-1"}
+//! {"event":"sample","step":1,"prompt":"Who are you?","answer":"Nova."}
+//! {"event":"end","step":1,"reason":"done","seconds":6.5,"loss":2.5,"val_loss":2.25,"val_ppl":9.487735836358526,"skipped_steps":0}
+//! ```
+//!
+//! A line is in the file before the next one is made, so a run that is killed loses at most the line it was writing. JSON
+//! has no word for what is not finite: such a value is `null`, and `skipped` says why.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::StepReport;
+/// The longest line that is read: one with a sample of a long answer has some KiB.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+/// `skipped` of a step whose loss is not finite.
+const NOT_FINITE: &str = "loss is not finite";
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Record {
-    /// One optimizer step.
-    Step(StepRecord),
-    /// The loss on rows that are not learnt.
-    Validation {
-        /// After this step.
+    /// An optimizer's step.
+    Step(Step),
+    /// A look at the validation rows.
+    Eval(Eval),
+    /// An adapter was saved.
+    Checkpoint {
+        /// The last step that is in it.
         step: u64,
-        /// Nats a token; null where it is not finite.
-        loss: Option<f64>,
-        /// e to the loss.
-        perplexity: Option<f64>,
-        /// Whether it is the lowest so far.
-        best: bool,
-        /// Of training and validation so far.
-        seconds: f64,
+        /// Where, as seen from the folder of the log.
+        path: String,
     },
-    /// An answer of the adapter as it was.
+    /// An answer, to see what has been learnt.
     Sample {
-        /// After this step; 0 is the model before training.
+        /// After which step; 0 is before the training.
         step: u64,
         /// What was asked.
         prompt: String,
         /// What it said.
         answer: String,
     },
-    /// A checkpoint was written.
-    Checkpoint {
-        /// After this step.
-        step: u64,
-        /// Its folder.
-        path: String,
-    },
-    /// The run is over.
-    End {
-        /// `done`, `early` (no gain in validation), `interrupted` or `failed`.
-        reason: String,
-        /// Steps done.
-        step: u64,
-        /// Steps left out because a number was not finite.
-        skipped: u64,
-        /// Mean loss of the last steps.
-        loss: Option<f64>,
-        /// The last validation.
-        validation_loss: Option<f64>,
-        /// e to that.
-        validation_perplexity: Option<f64>,
-        /// Of training and validation in all.
-        seconds: f64,
-    },
+    /// The training ended.
+    End(End),
 }
 
-/// One optimizer step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// Counted from 1.
+/// An optimizer's step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number, from 1.
     pub step: u64,
-    /// Times all rows were used.
+    /// Passes over the data after it: 1.5 is in the middle of the second.
     pub epoch: f64,
-    /// Nats a token; null where it is not finite.
+    /// Mean cross entropy of its tokens that are learnt, in nats; `None`: not finite.
     pub loss: Option<f64>,
-    /// The learning rate.
+    /// Learning rate it was made with.
     pub lr: f64,
-    /// Before clipping; null where it is not finite.
+    /// Euclidean norm of the gradient before clipping; `None`: not finite.
     pub grad_norm: Option<f64>,
-    /// Tokens of the batch.
-    pub tokens: u32,
-    /// Tokens of it that are learnt.
-    pub trained_tokens: u32,
-    /// Tokens a second in this step.
-    pub tokens_per_second: f64,
-    /// Of training and validation so far.
+    /// Tokens of its batch.
+    pub tokens: u64,
+    /// Of these, tokens that are learnt.
+    pub trained_tokens: u64,
+    /// Tokens a second.
+    pub tokens_per_sec: f64,
+    /// Seconds since the training, or this part of it, began.
     pub seconds: f64,
-    /// Which number was not finite: the step changed nothing.
+    /// Why it changed nothing, if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
 }
 
-/// JSON has no NaN.
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
+/// The end of a training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct End {
+    /// The last step.
+    pub step: u64,
+    /// Why: `done`, `early` (no gain in validation), `interrupted`, or an error's sentence.
+    pub reason: String,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Mean loss of the last steps, in nats a token; `None`: not finite.
+    pub loss: Option<f64>,
+    /// The last validation, in nats a token; `None`: there was none.
+    pub val_loss: Option<f64>,
+    /// Perplexity, `exp(val_loss)`.
+    pub val_ppl: Option<f64>,
+    /// Steps that changed nothing because a number was not finite.
+    pub skipped_steps: u64,
+}
+
+/// A look at the validation rows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Eval {
+    /// After which step.
+    pub step: u64,
+    /// Mean cross entropy, in nats a token; `None`: not finite.
+    pub val_loss: Option<f64>,
+    /// Perplexity, `exp(val_loss)`; `None`: not finite.
+    pub val_ppl: Option<f64>,
+    /// Whether it is the lowest loss so far.
+    pub best: bool,
+    /// Why there is no loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+}
+
+impl Eval {
+    /// A look whose perplexity follows from its loss.
+    #[must_use]
+    pub fn of_loss(step: u64, val_loss: f64, best: bool) -> Self {
+        Self { step, val_loss: Some(val_loss), val_ppl: Some(val_loss.exp()), best, ..Self::default() }
+    }
 }
 
 impl Record {
-    /// The line of a step that took `step_seconds`, the run `seconds` so far.
-    pub fn step(report: &StepReport, epoch: f64, step_seconds: f64, seconds: f64) -> Self {
-        Self::Step(StepRecord {
-            step: report.step,
-            epoch,
-            loss: finite(f64::from(report.loss)),
-            lr: report.learning_rate,
-            grad_norm: finite(f64::from(report.grad_norm)),
-            tokens: report.n_tokens,
-            trained_tokens: report.n_targets,
-            tokens_per_second: finite(f64::from(report.n_tokens) / step_seconds).unwrap_or_default(),
-            seconds,
-            skipped: report.skipped.map(|what| format!("the {what} is not finite")),
-        })
-    }
-
-    /// The line of a validation.
-    pub fn validation(step: u64, loss: f64, best: bool, seconds: f64) -> Self {
-        Self::Validation { step, loss: finite(loss), perplexity: finite(loss.exp()), best, seconds }
-    }
-
-    /// After which step it was written.
-    pub fn after_step(&self) -> u64 {
+    /// The step it belongs to.
+    #[must_use]
+    pub fn step(&self) -> u64 {
         match self {
-            Self::Step(StepRecord { step, .. })
-            | Self::Validation { step, .. }
-            | Self::Sample { step, .. }
-            | Self::Checkpoint { step, .. }
-            | Self::End { step, .. } => *step,
+            Self::Step(record) => record.step,
+            Self::Eval(record) => record.step,
+            Self::End(record) => record.step,
+            Self::Checkpoint { step, .. } | Self::Sample { step, .. } => *step,
         }
     }
 
-    /// As a line of JSON, with its end.
-    ///
-    /// # Errors
-    /// Never for these types; serde's signature.
-    pub fn line(&self) -> io::Result<String> {
-        let mut line = serde_json::to_string(self)?;
-        line.push('\n');
-        Ok(line)
+    /// The same with `null` for what JSON cannot write, and the reason where a loss is not finite.
+    pub fn writable(&self) -> Self {
+        let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+        // Speeds and times that are not finite say nothing.
+        let number = |value: f64| if value.is_finite() { value } else { 0.0 };
+        let reason = |loss: Option<f64>, skipped: &Option<String>| match (finite(loss), skipped) {
+            (None, None) => Some(NOT_FINITE.to_owned()),
+            (_, skipped) => skipped.clone(),
+        };
+        match self {
+            Self::Step(record) => Self::Step(Step {
+                epoch: number(record.epoch),
+                loss: finite(record.loss),
+                lr: number(record.lr),
+                grad_norm: finite(record.grad_norm),
+                tokens_per_sec: number(record.tokens_per_sec),
+                seconds: number(record.seconds),
+                skipped: reason(record.loss, &record.skipped),
+                ..record.clone()
+            }),
+            Self::Eval(record) => Self::Eval(Eval {
+                val_loss: finite(record.val_loss),
+                val_ppl: finite(record.val_ppl),
+                skipped: reason(record.val_loss, &record.skipped),
+                ..record.clone()
+            }),
+            Self::End(record) => Self::End(End {
+                seconds: number(record.seconds),
+                loss: finite(record.loss),
+                val_loss: finite(record.val_loss),
+                val_ppl: finite(record.val_ppl),
+                ..record.clone()
+            }),
+            Self::Checkpoint { .. } | Self::Sample { .. } => self.clone(),
+        }
     }
 }
 
-/// The lines of a file, and how many could not be read: the last one of a program that was killed.
+/// A failure to write or read the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// What the system says.
+    #[error("cannot use the log of the training: {source}: {}", path.display())]
+    Io {
+        /// What the system says.
+        source: io::Error,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line in the middle that is no record.
+    #[error("line {line} of the log is no record ({reason}): {}", path.display())]
+    Line {
+        /// Which, from 1.
+        line: u64,
+        /// The parser's words.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl MetricsError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "check the folder of the training, who may write there, and the room on the disk",
+            Self::Line { .. } => "the file was changed by something else: correct or remove that line",
+        }
+    }
+}
+
+/// The log of a training, open for more lines.
+#[derive(Debug)]
+pub struct MetricsLog {
+    file: File,
+    path: PathBuf,
+}
+
+impl MetricsLog {
+    /// Opens a log, or begins one. A last line that was cut off by a crash is removed, so that the next one is whole.
+    ///
+    /// # Errors
+    /// [`MetricsError::Io`].
+    pub fn open(path: &Path) -> Result<Self, MetricsError> {
+        let at = |source| MetricsError::Io { source, path: path.to_owned() };
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(at)?;
+        let end = whole_lines(&mut file).map_err(at)?;
+        file.set_len(end).map_err(at)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Writes a line, which is with the system when this returns: it outlives the program, though not the power.
+    ///
+    /// # Errors
+    /// [`MetricsError::Io`], for instance a full disk.
+    pub fn append(&mut self, record: &Record) -> Result<(), MetricsError> {
+        let at = |source| MetricsError::Io { source, path: self.path.clone() };
+        let mut line = serde_json::to_vec(&record.writable()).map_err(|error| at(error.into()))?;
+        line.push(b'\n');
+        // One write of the whole line: nobody who reads along sees half of it.
+        self.file.write_all(&line).and_then(|()| self.file.flush()).map_err(at)
+    }
+
+    /// Removes what was written after `step`, and what says that the training ended: a training that goes on from a
+    /// checkpoint makes those steps again. Returns how many lines were removed.
+    ///
+    /// The new file replaces the old one in one go, so that a crash leaves one of the two.
+    ///
+    /// # Errors
+    /// As [`read`], and [`MetricsError::Io`].
+    pub fn truncate_after(&mut self, step: u64) -> Result<u64, MetricsError> {
+        let at = |source| MetricsError::Io { source, path: self.path.clone() };
+        let log = read(&self.path)?;
+        let all = log.records.len();
+        let stays = |record: &Record| record.step() <= step && !matches!(record, Record::End { .. });
+        let kept: Vec<Record> = log.records.into_iter().filter(stays).collect();
+        if kept.len() == all {
+            return Ok(0);
+        }
+        let mut text = Vec::new();
+        for record in &kept {
+            serde_json::to_writer(&mut text, &record.writable()).map_err(|error| at(error.into()))?;
+            text.push(b'\n');
+        }
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let new = self.path.with_file_name(name);
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.path)?;
+            OpenOptions::new().read(true).append(true).open(&self.path)
+        };
+        let written = write();
+        if written.is_err() {
+            // Nothing more can be done about a file that cannot be removed either.
+            let _ = std::fs::remove_file(&new);
+        }
+        self.file = written.map_err(at)?;
+        Ok((all - kept.len()) as u64)
+    }
+}
+
+/// Where the last whole line ends.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        file.seek(SeekFrom::Start(start))?;
+        let part = block.get_mut(..(end - start) as usize).unwrap_or_default();
+        file.read_exact(part)?;
+        if let Some(newline) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + newline as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// What stands in a log.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Metrics {
+    /// The records, in the order of the file.
+    pub records: Vec<Record>,
+    /// Last lines that were dropped because they were cut off: 0 or 1.
+    pub torn: u64,
+}
+
+/// Reads a log. A last line that a crash cut off is left out and counted; keys this version does not know are passed over.
 ///
 /// # Errors
-/// What the system says.
-pub fn read(path: &Path) -> io::Result<(Vec<Record>, u64)> {
-    let (mut records, mut torn) = (Vec::new(), 0);
-    let mut reader = BufReader::new(std::fs::File::open(path)?);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        match serde_json::from_slice(&line) {
-            Ok(record) => records.push(record),
-            Err(_) if line.trim_ascii().is_empty() => {}
-            Err(_) => torn += 1,
-        }
+/// A file that cannot be read, and a line before the last that is no record.
+pub fn read(path: &Path) -> Result<Metrics, MetricsError> {
+    let at = |source| MetricsError::Io { source, path: path.to_owned() };
+    let mut reader = BufReader::new(File::open(path).map_err(at)?);
+    let mut metrics = Metrics::default();
+    let (mut line, mut number) = (Vec::new(), 0);
+    loop {
         line.clear();
-    }
-    Ok((records, torn))
-}
-
-/// A file that lines are added to; each is on its way to the disk when the call returns.
-#[derive(Debug)]
-pub struct Log(std::fs::File);
-
-impl Log {
-    /// A new file.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        std::fs::File::create(path).map(Self)
-    }
-
-    /// Goes on with a file after a resume from `step`: what was written behind that step is dropped, so that no step stands
-    /// there twice. Returns the lines that stay.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn resume(path: &Path, step: u64) -> io::Result<(Self, Vec<Record>)> {
-        let mut records = match read(path) {
-            Ok((records, _)) => records,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        records.retain(|record| record.after_step() <= step && !matches!(record, Record::End { .. }));
-        let mut text = String::new();
-        for record in &records {
-            text.push_str(&record.line()?);
+        number += 1;
+        reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(at)?;
+        let is_whole = line.last() == Some(&b'\n');
+        if line.is_empty() {
+            return Ok(metrics);
         }
-        let temporary = path.with_extension("jsonl.new");
-        std::fs::write(&temporary, text)?;
-        std::fs::rename(&temporary, path)?;
-        Ok((Self(std::fs::OpenOptions::new().append(true).open(path)?), records))
-    }
-
-    /// Adds a line.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn add(&mut self, record: &Record) -> io::Result<()> {
-        self.0.write_all(record.line()?.as_bytes())
+        let too_long = !is_whole && line.len() as u64 == MAX_LINE_BYTES;
+        if !is_whole && !too_long {
+            metrics.torn = 1;
+            return Ok(metrics);
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let reason = match serde_json::from_slice(&line) {
+            Ok(record) => {
+                metrics.records.push(record);
+                continue;
+            }
+            Err(_) if too_long => format!("it has more than {MAX_LINE_BYTES} bytes"),
+            Err(error) => error.to_string(),
+        };
+        return Err(MetricsError::Line { line: number, reason, path: path.to_owned() });
     }
 }

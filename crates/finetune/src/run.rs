@@ -28,12 +28,13 @@ pub struct RunSettings {
 pub struct Best {
     /// After this step.
     pub step: u64,
-    /// Nats a token.
+    /// Nats a token. A string in JSON, so that it comes back bit for bit.
+    #[serde(with = "crate::exact")]
     pub loss: f64,
 }
 
 /// Where a run is, beside its numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Place {
     /// The next training rows.
     pub position: DataPosition,

@@ -96,16 +96,19 @@ fn ten_adamw_steps_equal_float64_pytorch() {
             let wanted = tensor(&format!("tiny-llama/golden-{name}.safetensors"), "train.losses");
             for (step, wanted) in wanted.iter().enumerate() {
                 let report = block_on(trainer.train(&batch)).expect("a step");
-                let error = (report.loss - wanted).abs();
-                assert!(error < 1e-3, "{backend} {name} step {step}: {} for {wanted}", report.loss);
+                // f32 PyTorch is within 1.2e-7; a recipe that forgets to let gates decay is 4e-4 off.
+                let error = (report.loss - wanted).abs() / wanted;
+                assert!(error < 1e-5, "{backend} {name} step {step}: {} for {wanted}", report.loss);
             }
             let trained = block_on(trainer.adapter()).expect("an adapter");
             for (what, found, wanted) in
                 [("prompts", &trained.prompts, "train.prompts"), ("gates", &trained.gates, "train.gates")]
             {
-                // Adam divides by the root of the second moment: where that is near 0, rounding shows most.
+                // Adam divides by the root of the second moment: where that is near 0, rounding shows most. f32 PyTorch is
+                // within 2e-6.
                 let error = relative(found, &tensor(&format!("tiny-llama/golden-{name}.safetensors"), wanted));
-                assert!(error < 1e-2, "{backend} {name} {what}: {error}");
+                eprintln!("{backend} {name} {what}: {error:.1e}");
+                assert!(error < 1e-4, "{backend} {name} {what}: {error}");
             }
         }
     }

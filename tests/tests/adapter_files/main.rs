@@ -3,6 +3,7 @@
 mod forms;
 mod hostile;
 mod merged;
+mod peft_export;
 #[allow(dead_code, reason = "the tests of the command line use all of it")]
 #[path = "../cli/support.rs"]
 mod support;

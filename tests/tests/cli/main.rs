@@ -4,6 +4,7 @@
 //! The binary is the one beside this test: `cargo build -p adapter-cli` makes it (a build of the workspace does, too).
 
 mod chat;
+mod checkpoints;
 mod computed;
 mod refused;
 mod shown;

@@ -79,7 +79,7 @@ pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
         ));
     }
     let _busy = interrupt::busy();
-    let (_, adapter) = load::adapter_file(&flags.adapter, flags.gate.map(Gate::kind))?;
+    let (_, adapter) = load::adapter_file(&flags.adapter, flags.gate.map(Gate::kind), None)?;
     let file = ModelFile::open(&load::model_path(&flags.model)?)?;
     let gpu = load::gpu(global, false)?;
     let model = file.load(&gpu)?;

@@ -20,7 +20,7 @@ pub fn run(flags: &Export) -> Result<(), Failure> {
     let model = ModelFile::open(&flags.model)?;
     let kind = flags.gate.map(Gate::kind);
     let (name, adapter) = match &flags.adapter {
-        Some(path) => load::fitting_adapter(path, kind, &model)?,
+        Some(path) => load::fitting_adapter(path, kind, flags.adapter_len, &model)?,
         None => load::built_in(&model, kind)?.ok_or_else(|| {
             let message = format!("no adapter is named and the model holds none: {}", flags.model.display());
             Failure::wrong_use(message, "name one with --adapter")

@@ -28,7 +28,8 @@ const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 /// A file that cannot be read or is broken: after all that is sound in it has been shown.
 pub fn run(global: &Global, flags: &Inspect) -> Result<(), Failure> {
     let path = &flags.path;
-    if path.is_dir() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+    let is_safetensors = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+    if path.is_dir() || is_safetensors || load::is_pth(path) {
         return inspect_adapter::run(path, flags.gate.map(Gate::kind));
     }
     let source = load::open_file(path)?;

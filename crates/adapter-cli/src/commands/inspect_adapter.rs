@@ -10,19 +10,22 @@ use crate::failure::Failure;
 use crate::load;
 use crate::output::{self, Align, Table, printable, shortened};
 
-/// Shows a file of safetensors or a PEFT folder.
+/// Shows a file of safetensors, a PyTorch checkpoint or a PEFT folder.
 ///
 /// # Errors
 /// A file that cannot be read, or that is no adapter: after its tensors have been shown.
 pub fn run(path: &Path, kind: Option<GateKind>) -> Result<(), Failure> {
     let weights = if path.is_dir() { path.join("adapter_model.safetensors") } else { path.to_owned() };
     let mut out = io::stdout().lock();
-    if weights.is_file() || !path.is_dir() {
+    if load::is_pth(path) {
+        let size = std::fs::metadata(path).map_or(0, |about| about.len());
+        writeln!(out, "{}\nPyTorch checkpoint, {}", printable(&path.display().to_string()), output::bytes(size))?;
+    } else if weights.is_file() || !path.is_dir() {
         let bytes = load::read_small(&weights)?;
         write_tensors(&mut out, &weights, &bytes)?;
         out.flush()?;
     }
-    let (name, file) = load::adapter_file(path, kind)?;
+    let (name, file) = load::adapter_file(path, kind, None)?;
     write_adapter(&mut out, &name, &file)?;
     out.flush()?;
     Ok(())

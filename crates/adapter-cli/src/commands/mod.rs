@@ -5,10 +5,13 @@ mod chat;
 mod debug;
 mod doctor;
 mod export;
+mod finetune;
 mod generate;
 mod inspect;
 mod inspect_adapter;
 mod merge;
+
+pub use finetune::Finetune;
 
 use crate::failure::Failure;
 use crate::flags::{Cli, Command, Debug};
@@ -21,6 +24,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Chat(flags) => chat::run(&cli.global, flags),
         Command::Generate(flags) => generate::run(&cli.global, flags),
+        Command::Finetune(flags) => finetune::run(&cli.global, flags),
         Command::Bench(flags) => bench::run(&cli.global, flags),
         Command::Inspect(flags) => inspect::run(&cli.global, flags),
         Command::Export(flags) => export::run(flags),

@@ -16,7 +16,7 @@ pub use file::AdapterFile;
 pub(crate) use gguf::refuse_adapter;
 pub use gguf::{is_adapter_tensor, merge};
 pub use kind::{GateActivation, GateKind, GateShape};
-pub(crate) use peft::layer_number;
+pub use peft::layer_number;
 
 use crate::Error;
 use crate::gpu::{Buffer, PlanBuilder};

@@ -174,6 +174,6 @@ fn peft_name(layer: u32, part: &str) -> String {
 }
 
 /// A layer as names have it: no sign, no zeros in front, and not the largest number, so that one more is a number.
-pub(crate) fn layer_number(text: &str) -> Option<u32> {
+pub fn layer_number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|layer: &u32| *layer < u32::MAX && layer.to_string() == text)
 }

@@ -35,9 +35,27 @@ pub struct AdapterGradients {
 /// # Errors
 /// As [`Trainer::new`] and [`Trainer::submit`], and an adapter of another model.
 pub async fn gradients(model: &Model, file: &AdapterFile, batch: &Batch) -> Result<AdapterGradients, Error> {
+    file.check_fits(model.config())?;
+    let trainer = Trainer::new(model, file.n_layers, file.adapter_len, batch.n_tokens().max(1))?;
+    gradients_with(&trainer, file, batch).await
+}
+
+/// [`gradients`] in the buffers of a trainer made for such an adapter.
+///
+/// # Errors
+/// As [`Trainer::submit`], and an adapter of another model or another size.
+pub async fn gradients_with(trainer: &Trainer, file: &AdapterFile, batch: &Batch) -> Result<AdapterGradients, Error> {
+    let model = trainer.model();
     let (gpu, config) = (model.gpu(), model.config());
     file.check_fits(config)?;
-    let trainer = Trainer::new(model, file.n_layers, file.adapter_len, batch.n_tokens().max(1))?;
+    let sizes = [("layers", file.n_layers, trainer.n_layers()), ("length", file.adapter_len, trainer.adapter_len())];
+    if let Some((field, found, wanted)) = sizes.into_iter().find(|(_, found, wanted)| found != wanted) {
+        return Err(Error::Config {
+            field: format!("adapter {field}"),
+            found: found.to_string(),
+            wanted: format!("the trainer's {wanted}"),
+        });
+    }
     let strengths = file.effective_gates(config.n_heads).concat();
     let (prompts, gates) = (gpu.buffer_with("prompts", &file.prompts)?, gpu.buffer_with("gates", &strengths)?);
     let dprompts = gpu.buffer("gradient of prompts", prompts.size())?;

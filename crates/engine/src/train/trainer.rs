@@ -129,6 +129,11 @@ impl Trainer {
         })
     }
 
+    /// The frozen model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// L_a: adapted layers.
     pub fn n_layers(&self) -> u32 {
         self.n_layers
@@ -403,19 +408,21 @@ impl Trainer {
             let norm = rms_norm::Shape { n_tokens: n, first_token: first, ..self.norm(n) };
             let shape = Shape { n_tokens: n, y_stride: config.n_vocab, y_offset: 0 };
             let macs = u64::from(n) * u64::from(config.n_vocab) * u64::from(config.n_channels);
+            let (x, input, logits) = (&buffers.x, &buffers.head_input, &buffers.logits);
             recorder.launch(macs, |plan| {
-                let (x, input, logits) = (&buffers.x, &buffers.head_input, &buffers.logits);
                 rms_norm::launch_gather(plan, x, weight, input, &buffers.rows, norm)?;
                 matmul::launch(plan, head, input, logits, shape, Epilogue::Store)?;
                 let sizes = [n, config.n_vocab, first];
-                cross_entropy::launch(plan, &buffers.targets, logits, &buffers.losses, sizes, scale)?;
-                if backward {
-                    matmul::launch_backward(plan, head, logits, input, shape, false)?;
-                    rms_norm::launch_backward(plan, input, x, weight, &buffers.dx, Some(&buffers.rows), norm)?;
-                }
-                Ok(())
+                cross_entropy::launch(plan, &buffers.targets, logits, &buffers.losses, sizes, scale)
             })?;
             recorder.cut();
+            if backward {
+                recorder.launch(macs, |plan| {
+                    matmul::launch_backward(plan, head, logits, input, shape, false)?;
+                    rms_norm::launch_backward(plan, input, x, weight, &buffers.dx, Some(&buffers.rows), norm)
+                })?;
+                recorder.cut();
+            }
             first += n;
         }
         Ok(())
@@ -440,10 +447,10 @@ impl Trainer {
             })?;
             recorder.cut();
         }
-        recorder.launch(self.block_macs(n_tokens), |plan| {
-            self.mlp_backward(plan, block, saved, n_tokens)?;
-            self.attention_backward(plan, index, n_tokens)
-        })?;
+        let macs = self.block_macs(n_tokens) / 2;
+        recorder.launch(macs, |plan| self.mlp_backward(plan, block, saved, n_tokens))?;
+        recorder.cut();
+        recorder.launch(macs, |plan| self.attention_backward(plan, index, n_tokens))?;
         let size = self.channel_bytes(self.adapter_len);
         let encoder = recorder.encoder();
         let to = operands.dprompts_offset + u64::from(index) * size;

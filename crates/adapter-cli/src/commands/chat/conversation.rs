@@ -344,7 +344,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn load_adapter(&mut self, path: &Path, kind: Option<Gate>) -> Result<usize, Failure> {
-        let (name, file) = load::fitting_adapter(path, kind.map(Gate::kind), &self.ready.file)?;
+        let (name, file) = load::fitting_adapter(path, kind.map(Gate::kind), None, &self.ready.file)?;
         let adapter = Adapter::load(&self.ready.model, &name, &file).map_err(|error| Failure::from(error).at(path))?;
         let loaded = Loaded { path: Some(path.to_owned()), kind, adapter };
         // The same file again replaces what was read from it before.
@@ -368,7 +368,7 @@ impl<'a> Conversation<'a> {
         for loaded in &mut self.adapters {
             let kind = loaded.kind.map(Gate::kind);
             let again = match &loaded.path {
-                Some(path) => Some(load::adapter_file(path, kind)?),
+                Some(path) => Some(load::adapter_file(path, kind, None)?),
                 None => load::built_in(&self.ready.file, kind)?,
             };
             let (name, file) = again.ok_or(AdapterError::NoAdapter)?;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_engine::adapter::{AdapterFile, BaseModel};
+use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
 use adapter_finetune::checkpoint::write_atomically;
-use adapter_finetune::metrics::{Log, Record};
-use adapter_finetune::plot;
+use adapter_finetune::metrics::{self, MetricsLog, Record};
+use adapter_finetune::plot::{self, LossPoint};
 
 use super::flags::Finetune;
 use super::settings::CONFIG;
@@ -23,7 +23,7 @@ const GATES: &str = "gates.svg";
 pub struct Folder {
     path: PathBuf,
     base: BaseModel,
-    log: Log,
+    log: MetricsLog,
     records: Vec<Record>,
 }
 
@@ -41,7 +41,7 @@ impl Folder {
         }
         let fail = |error: &std::io::Error| Failure::file("cannot write", path, error);
         std::fs::create_dir_all(path).map_err(|error| fail(&error))?;
-        let log = Log::create(&path.join(METRICS)).map_err(|error| fail(&error))?;
+        let log = MetricsLog::open(&path.join(METRICS))?;
         let config = settings.to_toml()?;
         write_atomically(&path.join(CONFIG), config.as_bytes())?;
         Ok(Self { path: path.to_owned(), base, log, records: Vec::new() })
@@ -53,8 +53,9 @@ impl Folder {
     /// One that cannot be written.
     pub fn resume(path: &Path, base: BaseModel, step: u64) -> Result<Self, Failure> {
         let metrics = path.join(METRICS);
-        let (log, records) =
-            Log::resume(&metrics, step).map_err(|error| Failure::file("cannot write", &metrics, &error))?;
+        let mut log = MetricsLog::open(&metrics)?;
+        log.truncate_after(step)?;
+        let records = metrics::read(&metrics)?.records;
         Ok(Self { path: path.to_owned(), base, log, records })
     }
 
@@ -73,9 +74,7 @@ impl Folder {
     /// # Errors
     /// The file cannot be written.
     pub fn record(&mut self, record: Record) -> Result<(), Failure> {
-        self.log
-            .add(&record)
-            .map_err(|error| Failure::file("cannot write", &self.path.join(METRICS), &error))?;
+        self.log.append(&record)?;
         self.records.push(record);
         Ok(())
     }
@@ -94,10 +93,31 @@ impl Folder {
     /// # Errors
     /// A file cannot be written.
     pub fn pictures(&self, file: &AdapterFile, n_heads: u32) -> Result<(), Failure> {
-        write_atomically(&self.path.join(LOSS), plot::loss_svg(&self.records).as_bytes())?;
+        let points: Vec<LossPoint> = self.records.iter().filter_map(point).collect();
+        write_atomically(&self.path.join(LOSS), plot::loss_svg("Loss", &points).as_bytes())?;
         let first_layer = self.base.n_layers.saturating_sub(file.n_layers);
-        let gates = plot::gates_svg(&file.effective_gates(n_heads), first_layer);
+        let strengths = match file.kind.shape {
+            GateShape::PerHead => file.effective_gates(n_heads),
+            GateShape::Scalar => file.effective_gates(1),
+        };
+        let gates = plot::gates_svg("Gates", &strengths, first_layer);
         Ok(write_atomically(&self.path.join(GATES), gates.as_bytes())?)
+    }
+}
+
+fn point(record: &Record) -> Option<LossPoint> {
+    let narrow = |value: Option<f64>| value.map(|value| value as f32);
+    match record {
+        Record::Step(step) => Some(LossPoint {
+            step: step.step,
+            train: narrow(step.loss),
+            learning_rate: Some(step.lr as f32),
+            ..LossPoint::default()
+        }),
+        Record::Eval(eval) => {
+            Some(LossPoint { step: eval.step, validation: narrow(eval.val_loss), ..LossPoint::default() })
+        }
+        _ => None,
     }
 }
 
@@ -107,8 +127,9 @@ impl Finetune {
     /// # Errors
     /// A setting that TOML cannot hold.
     pub fn to_toml(&self) -> Result<String, Failure> {
-        let text = toml::to_string(self)
-            .map_err(|error| Failure::failed(format!("the settings cannot be written: {error}"), "use plainer paths"))?;
+        let text = toml::to_string(self).map_err(|error| {
+            Failure::failed(format!("the settings cannot be written: {error}"), "use plainer paths")
+        })?;
         Ok(text)
     }
 }

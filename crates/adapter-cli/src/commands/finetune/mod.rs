@@ -15,7 +15,7 @@ use adapter_engine::text::Tokenizer;
 use adapter_finetune::checkpoint::{self, Checkpoint, Progress};
 use adapter_finetune::data::{Dataset, Renderer};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
-use adapter_finetune::metrics::Record;
+use adapter_finetune::metrics::{End as EndRecord, Eval, Record, Step};
 use adapter_finetune::{Event, Frozen, Run, RunSettings, TrainError, Trainer};
 use pollster::block_on;
 
@@ -42,7 +42,7 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     let show = Show::new(flags.json);
     let file = ModelFile::open(&load::model_path(&ModelFlags { model: flags.model.clone(), context: None })?)?;
     let start = match &flags.adapter {
-        Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), &file)?.1),
+        Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), None, &file)?.1),
         None => None,
     };
     let shape = flags.shape(&file.config, start.as_ref())?;
@@ -129,14 +129,24 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
         let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
         return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
     }
-    let memory = adapter_engine::train::memory(
-        &file.gguf,
-        &file.config,
-        shape.n_layers,
-        shape.adapter_len,
-        *batch_tokens,
-    )?;
-    show.say(&memory.to_string())
+    let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
+    let memory = adapter_engine::train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
+    let (largest, largest_bytes) = memory.largest;
+    let items = [
+        ("weights", memory.weights),
+        ("activations of a block", memory.activations),
+        ("kept for the way back", memory.kept),
+        ("logits", memory.logits),
+        ("prompt keys and values", memory.adapter),
+        ("adapter and optimizer", memory.optimizer),
+    ];
+    let items: Vec<String> = items.iter().map(|(what, n)| format!("{what} {}", output::bytes(*n))).collect();
+    show.say(&format!(
+        "GPU memory: {} ({}); largest buffer {}: {largest}",
+        output::bytes(memory.total()),
+        items.join(", "),
+        output::bytes(largest_bytes),
+    ))
 }
 
 fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result<Frozen, Failure> {
@@ -198,7 +208,7 @@ fn train(
         Some(Checkpoint { snapshot, progress }) => {
             seconds = progress.seconds;
             let trainer = Trainer::resume(frozen, settings.shape, settings.recipe.clone(), &snapshot)?;
-            Run::resume(trainer, training, validation, settings, progress.place)?
+            Run::resume(trainer, training, validation, settings, progress.place())?
         }
         None => {
             let run = Run::new(frozen, training, validation, settings, start)?;
@@ -228,7 +238,9 @@ fn to_resume(resume: &Path, settings: &RunSettings, dataset: &Dataset, show: &Sh
     let fingerprint = dataset.training.fingerprint();
     let adapter = &found.snapshot.adapter;
     let shape = settings.shape;
-    let sizes = |kind: adapter_engine::adapter::GateKind, layers, len| format!("{}, {layers} layers, {len} prompts", kind.name());
+    let sizes = |kind: adapter_engine::adapter::GateKind, layers, len| {
+        format!("{}, {layers} layers, {len} prompts", kind.name())
+    };
     let differences = [
         ("seed", seed.to_string(), settings.seed.to_string()),
         ("data set", format!("fingerprint {data_fingerprint:016x}"), format!("fingerprint {fingerprint:016x}")),
@@ -298,10 +310,22 @@ impl Work<'_> {
             match event {
                 Event::Step { report, epoch } => {
                     if let Some(what) = report.skipped {
-                        self.show.say(&format!("step {}: the {what} is not finite; the step is left out", report.step))?;
+                        self.show
+                            .say(&format!("step {}: the {what} is not finite; the step is left out", report.step))?;
                     }
-                    let record = Record::step(&report, epoch, took, self.seconds);
                     let speed = f64::from(report.n_tokens) / took;
+                    let record = Record::Step(Step {
+                        step: report.step,
+                        epoch,
+                        loss: Some(f64::from(report.loss)),
+                        lr: report.learning_rate,
+                        grad_norm: Some(f64::from(report.grad_norm)),
+                        tokens: u64::from(report.n_tokens),
+                        trained_tokens: u64::from(report.n_targets),
+                        tokens_per_sec: output::rounded(speed),
+                        seconds: output::rounded(self.seconds),
+                        skipped: report.skipped.map(|what| format!("the {what} is not finite")),
+                    });
                     self.show.step(report.step, f64::from(report.loss), report.learning_rate, speed)?;
                     self.show.record(&record)?;
                     self.folder.record(record)?;
@@ -310,19 +334,20 @@ impl Work<'_> {
                     }
                 }
                 Event::Validation { step, loss, best } => {
-                    let record = Record::validation(step, loss, best, self.seconds);
+                    let record = Record::Eval(Eval::of_loss(step, loss, best));
                     let mark = if best { ", the best so far" } else { "" };
-                    self.show.say(&format!("step {step}: validation loss {loss:.4} (perplexity {:.2}){mark}", loss.exp()))?;
+                    self.show
+                        .say(&format!("step {step}: validation loss {loss:.4} (perplexity {:.2}){mark}", loss.exp()))?;
                     self.show.record(&record)?;
                     self.folder.record(record)?;
                     let adapter = block_on(self.run.trainer().adapter())?;
                     if best {
                         self.folder.adapter(folder::ADAPTER, adapter.clone())?;
                     }
-                    if !stop {
+                    if !stop && step > 0 {
                         ask(&mut self.samples, Some(&adapter), step, &mut self.folder, &self.show)?;
                     }
-                    if step.is_multiple_of(self.save_every) {
+                    if step > 0 && step.is_multiple_of(self.save_every) {
                         self.save()?;
                     }
                 }
@@ -341,13 +366,19 @@ impl Work<'_> {
             return Ok(());
         }
         let settings = self.run.settings();
+        let place = *self.run.place();
         let progress = Progress {
             seed: settings.seed,
+            position: place.position,
             data_fingerprint: self.fingerprint,
             batch_tokens: settings.batch_tokens,
             recipe: settings.recipe.clone(),
-            place: *self.run.place(),
+            best: place.best,
+            without_gain: place.without_gain,
             seconds: self.seconds,
+            tokens: place.tokens,
+            trained_tokens: place.trained_tokens,
+            validation_due: place.validation_due,
         };
         let snapshot = block_on(self.run.trainer().snapshot())?;
         let path = Checkpoint { snapshot, progress }.save(self.folder.path())?;
@@ -361,14 +392,15 @@ impl Work<'_> {
 
     /// Keeps what there is and says how it ended.
     fn end(mut self, end: Result<End, Failure>, model: &Path) -> Result<(), Failure> {
+        let early = matches!(end, Ok(End::Done { early: true }));
         let (reason, outcome) = match end {
-            Ok(End::Done { early: false }) => ("done", Ok(())),
-            Ok(End::Done { early: true }) => ("early", Ok(())),
-            Ok(End::Interrupted) => ("interrupted", Err(Failure::Interrupted)),
-            Err(failure) => ("failed", Err(failure)),
+            Ok(End::Done { early: false }) => ("done".to_owned(), Ok(())),
+            Ok(End::Done { early: true }) => ("early".to_owned(), Ok(())),
+            Ok(End::Interrupted) => ("interrupted".to_owned(), Err(Failure::Interrupted)),
+            Err(failure) => (failure.to_string(), Err(failure)),
         };
         let step = self.run.trainer().step();
-        if reason != "failed" {
+        if matches!(outcome, Ok(()) | Err(Failure::Interrupted)) {
             self.save()?;
             let last = block_on(self.run.trainer().adapter())?;
             self.folder.adapter(folder::LAST, last.clone())?;
@@ -378,45 +410,46 @@ impl Work<'_> {
             self.folder.pictures(&last, self.run.trainer().shape().n_heads)?;
         }
         let validation = self.folder.records().iter().rev().find_map(|record| match record {
-            Record::Validation { loss, perplexity, .. } => Some((*loss, *perplexity)),
+            Record::Eval(eval) => Some((eval.val_loss, eval.val_ppl)),
             _ => None,
         });
-        let (validation_loss, validation_perplexity) = validation.unwrap_or_default();
-        let record = Record::End {
-            reason: reason.to_owned(),
+        let (val_loss, val_ppl) = validation.unwrap_or_default();
+        let record = Record::End(EndRecord {
             step,
-            skipped: self.run.trainer().skipped(),
-            loss: self.show.loss().filter(|loss| loss.is_finite()),
-            validation_loss,
-            validation_perplexity,
-            seconds: self.seconds,
-        };
+            reason,
+            seconds: output::rounded(self.seconds),
+            loss: self.show.loss(),
+            val_loss,
+            val_ppl,
+            skipped_steps: self.run.trainer().skipped(),
+        });
         self.show.record(&record)?;
         self.folder.record(record)?;
         match outcome {
-            Ok(()) => self.summary(reason, model),
+            Ok(()) => self.summary(early, model),
             Err(Failure::Interrupted) => {
                 let path = self.folder.path().display();
-                self.show.say(&format!("stopped after step {step}; go on with: adapter-cli finetune --resume {path}"))?;
+                self.show
+                    .say(&format!("stopped after step {step}; go on with: adapter-cli finetune --resume {path}"))?;
                 Err(Failure::Interrupted)
             }
             Err(failure) => Err(failure),
         }
     }
 
-    fn summary(&self, reason: &str, model: &Path) -> Result<(), Failure> {
-        let losses: Vec<f64> = self
+    fn summary(&self, early: bool, model: &Path) -> Result<(), Failure> {
+        let losses: Vec<f32> = self
             .folder
             .records()
             .iter()
-            .filter_map(|record| if let Record::Step(step) = record { step.loss } else { None })
+            .filter_map(|record| if let Record::Step(step) = record { Some(step.loss? as f32) } else { None })
             .collect();
         let place = self.run.place();
         let step = self.run.trainer().step();
         let time = show::duration(Duration::from_secs_f64(self.seconds));
-        let mut text = match reason {
-            "early" => format!("stopped early after step {step}: validation no longer gained"),
-            _ => format!("{step} steps"),
+        let mut text = match early {
+            true => format!("stopped early after step {step}: validation no longer gained"),
+            false => format!("{step} steps"),
         };
         text += &format!(" in {time}, {:.0} tokens/s\n", place.tokens as f64 / self.seconds.max(1e-9));
         text += &format!("loss {}\n", adapter_finetune::plot::sparkline(&losses, 60));
@@ -424,7 +457,12 @@ impl Work<'_> {
             text += &format!("final loss {loss:.4} (perplexity {:.2})", loss.exp());
         }
         if let Some(best) = place.best {
-            text += &format!("; best validation {:.4} (perplexity {:.2}) at step {}", best.loss, best.loss.exp(), best.step);
+            text += &format!(
+                "; best validation {:.4} (perplexity {:.2}) at step {}",
+                best.loss,
+                best.loss.exp(),
+                best.step
+            );
         }
         if self.run.trainer().skipped() > 0 {
             text += &format!("; {} steps left out", self.run.trainer().skipped());

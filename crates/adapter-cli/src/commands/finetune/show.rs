@@ -43,6 +43,14 @@ impl Show {
         })
     }
 
+    /// Words that have been made safe, to standard output.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub fn say_raw(&self, text: &str) -> Result<(), Failure> {
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
     /// A record, where programs listen.
     ///
     /// # Errors
@@ -50,7 +58,7 @@ impl Show {
     pub fn record(&self, record: &Record) -> Result<(), Failure> {
         if self.json {
             let mut out = io::stdout().lock();
-            out.write_all(&output::json_line(record)?)?;
+            out.write_all(&output::json_line(&record.writable())?)?;
             out.flush()?;
         }
         Ok(())
