@@ -263,7 +263,7 @@ impl Session {
             last = chunk.len() as u32;
             done += chunk.len();
             if done < prompt.len() {
-                self.gpu().wait()?; // otherwise a stop would have to wait for every chunk submitted ahead
+                self.gpu().finished().await?; // otherwise a stop would have to wait for every chunk submitted ahead
             }
         }
         if progress(done, prompt.len()).is_break() {

@@ -16,6 +16,7 @@ mod process;
 mod setup;
 mod test_run;
 mod wasm;
+mod web;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
         usage: "chat [-- ARGS]",
         about: "set up, then talk to the model; ARGS go to `adapter-cli chat`",
         run: chat::run,
+    },
+    Subcommand {
+        name: "web",
+        usage: "web [--build-only] [--port N]",
+        about: "build the browser page and serve it on this machine (--build-only: into web/dist)",
+        run: web::run,
     },
     Subcommand {
         name: "test",

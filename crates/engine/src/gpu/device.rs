@@ -484,6 +484,19 @@ impl Gpu {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
 
+    /// Waits until everything submitted so far is done, without blocking a browser's worker: messages reach it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub async fn finished(&self) -> Result<(), GpuError> {
+        let done = Arc::new(super::buffer::Done::default());
+        let notify = Arc::clone(&done);
+        self.queue().on_submitted_work_done(move || notify.finish(true));
+        self.wait()?;
+        super::buffer::Wait(done).await;
+        self.check()
+    }
+
     pub(super) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
     }

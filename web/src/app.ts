@@ -1,0 +1,503 @@
+// The state of the page and everything that changes it. Views listen for "change" and draw what is here; nothing in this
+// file touches an element.
+
+import { EngineError, type ChatMessage, type Finished, type Loaded, type LoadedAdapter, type SessionName } from "../engine/src/index.js";
+import type { AdapterSource, LoadStage } from "../engine/src/index.js";
+import * as chats from "./chats.js";
+import { explain, type Failure } from "./failures.js";
+import { applyTheme, loadSettings, sampling, saveSettings, type Settings } from "./settings.js";
+import type { StoredModel, TransferEvent } from "./store/client.js";
+import { engine, store } from "./workers.js";
+
+/** A model on offer beside the page: an entry of `models.json`. */
+export interface Offer { name: string; url: string; bytes: number; sha256?: string; about?: string; licence?: string; }
+
+/** Where a model's bytes are. */
+export type ModelSource = { kind: "stored"; model: StoredModel } | { kind: "file"; file: File };
+
+/** What is going on before a model is ready. */
+export interface Loading {
+  name: string;
+  stage: "transfer" | "check" | LoadStage;
+  done: number;
+  total: number;
+  speed?: number;
+  since: number;
+  abort: AbortController;
+}
+
+/** An answer on its way. */
+export interface Answering { chat: chats.Chat; message: chats.Message; abort: AbortController; }
+
+export interface PromptProgress { done: number; total: number; }
+
+type Events = {
+  change: () => void;
+  /** The text of the answer that is on its way became longer. */
+  piece: (message: chats.Message, piece: string) => void;
+  failure: (failure: Failure) => void;
+  prompt: (progress: PromptProgress) => void;
+};
+
+/** A file's name as people say it. */
+export const plain = (name: string) => name.replace(/\.gguf$/i, "");
+
+const OFFERS_URL = "./models.json";
+
+class App {
+  settings!: Settings;
+  /** Why this browser cannot compute, once that is known. */
+  blocked: Failure | undefined;
+  offers: Offer[] = [];
+  stored: StoredModel[] = [];
+  loading: Loading | undefined;
+  loaded: Loaded | undefined;
+  source: ModelSource | undefined;
+  /** Everything on the GPU is gone: it has to be loaded again. */
+  lost = false;
+  adapters: LoadedAdapter[] = [];
+  /** Where each came from, to load it again. */
+  readonly adapterSources = new Map<string, AdapterSource>();
+  adapter: string | undefined;
+  strength = 1;
+  all: chats.Chat[] = [];
+  chat: chats.Chat = chats.newChat();
+  answering: Answering | undefined;
+  /** Tokens the conversation takes, as far as that is known. */
+  used = 0;
+  readonly #listeners: { [E in keyof Events]?: Set<Events[E]> } = {};
+
+  on<E extends keyof Events>(event: E, listener: Events[E]): void {
+    ((this.#listeners[event] ??= new Set() as never) as Set<Events[E]>).add(listener);
+  }
+
+  #emit<E extends keyof Events>(event: E, ...args: Parameters<Events[E]>): void {
+    for (const listener of this.#listeners[event] ?? []) (listener as (...args: Parameters<Events[E]>) => void)(...args);
+  }
+
+  #drawing = false;
+
+  /** Has the views draw themselves anew before the next frame. */
+  changed = (): void => {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      this.#emit("change");
+    });
+  };
+
+  /** Shows an error, unless the reader wanted it. */
+  fail = (error: unknown): void => {
+    const failure = explain(error);
+    if (failure) this.#emit("failure", failure);
+  };
+
+  async start(): Promise<void> {
+    this.settings = await loadSettings();
+    applyTheme(this.settings.theme);
+    this.all = await chats.loadChats();
+    const last = await chats.loadSetting<string>("chat");
+    this.chat = this.all.find((chat) => chat.id === last) ?? this.chat;
+    this.changed();
+    await Promise.all([this.refreshStored(), this.#readOffers()]);
+  }
+
+  block(error: unknown): void {
+    this.blocked = explain(error);
+    this.changed();
+  }
+
+  async set(change: Partial<Settings>): Promise<void> {
+    Object.assign(this.settings, change);
+    applyTheme(this.settings.theme);
+    this.changed();
+    await saveSettings(this.settings);
+  }
+
+  // Models
+
+  /** What the model in use is called: its file, since many models are named after their training runs. */
+  get modelName(): string {
+    const name = this.source?.kind === "file" ? this.source.file.name : this.source?.model.name;
+    return this.loaded ? plain(name ?? "") || this.loaded.model.name : "";
+  }
+
+  async refreshStored(): Promise<void> {
+    // Browsers keep files for secure addresses only; that one is not secure is said elsewhere.
+    if (!isSecureContext) return;
+    try {
+      this.stored = await store.list();
+    } catch (error) {
+      this.fail(error);
+    }
+    this.changed();
+  }
+
+  async #readOffers(): Promise<void> {
+    try {
+      const response = await fetch(OFFERS_URL);
+      const list = response.ok ? ((await response.json()) as { models?: Offer[] }).models ?? [] : [];
+      this.offers = list.filter((offer) => typeof offer.url === "string" && typeof offer.name === "string");
+    } catch {
+      this.offers = []; // Offline, or nothing is on offer: what is stored can still be used.
+    }
+    this.changed();
+  }
+
+  /** Whether an offer lies here already. */
+  storedOffer(offer: Offer): StoredModel | undefined {
+    return this.stored.find((model) => offer.sha256 ? model.key === offer.sha256 : model.url === new URL(offer.url, location.href).href);
+  }
+
+  async #busy<T>(name: string, stage: Loading["stage"], run: (loading: Loading) => Promise<T>): Promise<T | undefined> {
+    if (this.loading) return undefined;
+    const loading: Loading = { name, stage, done: 0, total: 0, since: performance.now(), abort: new AbortController() };
+    this.loading = loading;
+    this.changed();
+    try {
+      return await run(loading);
+    } catch (error) {
+      this.fail(error);
+      return undefined;
+    } finally {
+      if (this.loading === loading) this.loading = undefined;
+      await this.refreshStored();
+    }
+  }
+
+  #transfer = (loading: Loading) => (event: TransferEvent): void => {
+    if (loading.stage !== event.stage) loading.since = performance.now();
+    Object.assign(loading, { speed: undefined }, event);
+    this.changed();
+  };
+
+  /** Fetches a model, keeps it and loads it. */
+  async download(offer: Offer): Promise<void> {
+    const url = new URL(offer.url, location.href).href;
+    await this.#busy(offer.name, "transfer", async (loading) => {
+      // Without this a browser short of space may throw the model away.
+      void navigator.storage.persist();
+      const params = { url, name: offer.name, ...(offer.sha256 ? { sha256: offer.sha256 } : {}) };
+      const model = await store.download(params, this.#transfer(loading), loading.abort.signal);
+      await this.#open({ kind: "stored", model }, loading);
+    });
+  }
+
+  /** Copies a file of the reader's, so that it is there next time, and loads it. */
+  async keep(file: File): Promise<void> {
+    await this.#busy(file.name, "transfer", async (loading) => {
+      await engine.inspect(file);
+      void navigator.storage.persist();
+      const model = await store.copy(file, this.#transfer(loading), loading.abort.signal);
+      await this.#open({ kind: "stored", model }, loading);
+    });
+  }
+
+  /** Loads a model. */
+  async open(source: ModelSource): Promise<void> {
+    const name = source.kind === "file" ? source.file.name : source.model.name;
+    await this.#busy(name, "check", async (loading) => {
+      if (source.kind === "stored") {
+        await store.verify(source.model.key, this.#transfer(loading), loading.abort.signal);
+      }
+      await this.#open(source, loading);
+    });
+  }
+
+  async #open(source: ModelSource, loading: Loading): Promise<void> {
+    this.stop();
+    const file = source.kind === "file" ? source.file : await store.file(source.model);
+    const again = this.source && sameSource(this.source, source) ? [...this.adapterSources] : [];
+    const active = this.adapter;
+    if (this.lost) engine.close();
+    Object.assign(this, { loaded: undefined, adapters: [], adapter: undefined, lost: false, source, used: 0 });
+    this.adapterSources.clear();
+    const stamp = await selfTestStamp(source);
+    const options = {
+      context: this.settings.context,
+      skipSelfTest: (await chats.loadSetting<boolean>(stamp)) === true,
+      signal: loading.abort.signal,
+      onProgress: (event: { stage: LoadStage; done: number; total: number }) => {
+        if (loading.stage !== event.stage) loading.since = performance.now();
+        Object.assign(loading, { speed: undefined }, event);
+        this.changed();
+      },
+    };
+    const loaded = await engine.load(file, options);
+    await chats.saveSetting(stamp, true);
+    if (source.kind === "stored") await chats.saveSetting("model", source.model.key);
+    this.loaded = loaded;
+    if (loaded.adapter) {
+      this.adapters.push(loaded.adapter);
+      this.adapter = loaded.adapter.key;
+    }
+    // After a lost GPU the adapters come back, too, and the one in use is in use again.
+    for (const [key, adapter] of again) {
+      const added = await engine.addAdapter(adapter);
+      this.adapters.push(added);
+      this.adapterSources.set(added.key, adapter);
+      if (key === active) this.adapter = added.key;
+    }
+    if (loaded.damaged.length > 0) {
+      this.fail(new EngineError({ code: "damaged", message: `${loaded.damaged.length} tensors hold scales that are not finite: expect nonsense`, hint: "download the model again" }));
+    }
+  }
+
+  /** Loads the model again after the GPU was lost. */
+  async reload(): Promise<void> {
+    if (this.source) await this.open(this.source);
+  }
+
+  async removeModel(model: StoredModel): Promise<void> {
+    try {
+      await store.remove(model.key);
+    } catch (error) {
+      this.fail(error);
+    }
+    await this.refreshStored();
+  }
+
+  // Adapters
+
+  async addAdapter(source: AdapterSource): Promise<void> {
+    const added = await engine.addAdapter(source);
+    this.adapters.push(added);
+    this.adapterSources.set(added.key, source);
+    this.adapter = added.key;
+    this.changed();
+  }
+
+  async removeAdapter(key: string): Promise<void> {
+    this.adapters = this.adapters.filter((adapter) => adapter.key !== key);
+    this.adapterSources.delete(key);
+    if (this.adapter === key) this.adapter = undefined;
+    this.changed();
+    await engine.removeAdapter(key);
+  }
+
+  useAdapter(key: string | undefined, strength = this.strength): void {
+    this.adapter = key;
+    this.strength = strength;
+    this.changed();
+  }
+
+  get activeAdapter(): LoadedAdapter | undefined {
+    return this.adapters.find((adapter) => adapter.key === this.adapter);
+  }
+
+  // Chats
+
+  newChat(): void {
+    this.stop();
+    this.chat = chats.newChat();
+    this.used = 0;
+    this.changed();
+  }
+
+  async select(chat: chats.Chat): Promise<void> {
+    this.stop();
+    this.chat = chat;
+    this.used = 0;
+    this.changed();
+    await chats.saveSetting("chat", chat.id);
+    await this.measure();
+  }
+
+  async save(chat = this.chat): Promise<void> {
+    if (!this.all.includes(chat)) this.all.unshift(chat);
+    this.all.sort((a, b) => b.updated - a.updated);
+    try {
+      await chats.saveChat(chat);
+      await chats.saveSetting("chat", this.chat.id);
+    } catch (error) {
+      this.fail(error);
+    }
+    this.changed();
+  }
+
+  async deleteChat(chat: chats.Chat): Promise<void> {
+    this.all = this.all.filter((other) => other !== chat);
+    if (this.chat === chat) this.newChat();
+    await chats.deleteChat(chat.id);
+    this.changed();
+  }
+
+  async importChats(text: string): Promise<void> {
+    let imported: chats.Chat[];
+    try {
+      imported = chats.importChats(text);
+    } catch (error) {
+      return this.fail(new EngineError({ code: "import", message: error instanceof Error ? error.message : String(error) }));
+    }
+    for (const chat of imported) await this.save(chat);
+    if (imported[0]) await this.select(imported[0]);
+  }
+
+  /** Counts the tokens of the conversation, for the meter. */
+  async measure(): Promise<void> {
+    if (!this.loaded || this.lost || this.answering) return;
+    const messages = this.prompt(chats.branch(this.chat));
+    this.used = messages.length === 0 ? 0 : await engine.countTokens(messages).catch(() => 0);
+    this.changed();
+  }
+
+  /** What the model is given: the system prompt, then the branch. */
+  prompt(path: chats.Message[]): ChatMessage[] {
+    const system = this.settings.system.trim();
+    const spoken = path.filter((message) => message.content !== "").map(({ role, content }) => ({ role, content }));
+    return system && spoken[0]?.role !== "system" ? [{ role: "system", content: system }, ...spoken] : spoken;
+  }
+
+  // Answers
+
+  /** Says something and has it answered. */
+  async send(text: string): Promise<void> {
+    const message = chats.add(this.chat, this.chat.leaf, "user", text);
+    await this.save();
+    await this.answer(message);
+  }
+
+  /** Says something else in place of `message`, on a branch of its own. */
+  async edit(message: chats.Message, text: string): Promise<void> {
+    this.stop();
+    const edited = chats.add(this.chat, message.parent, "user", text);
+    await this.save();
+    await this.answer(edited);
+  }
+
+  /** Answers the question before `message` once more, on a branch of its own. */
+  async again(message: chats.Message): Promise<void> {
+    this.stop();
+    const question = this.chat.messages.find((other) => other.id === message.parent);
+    if (question) await this.answer(question);
+  }
+
+  showBranch(message: chats.Message): void {
+    this.stop();
+    chats.show(this.chat, message);
+    void this.save();
+    void this.measure();
+  }
+
+  /** Says why nothing can be answered. */
+  refuse(): void {
+    this.fail(new EngineError(this.lost
+      ? { code: "device-lost", message: "The model is not on the GPU any more." }
+      : { code: "no-model", message: "No model is loaded yet." }));
+  }
+
+  /** Ends the answer on its way; what came stays. */
+  stop(): void {
+    this.answering?.abort.abort();
+  }
+
+  async answer(question: chats.Message): Promise<void> {
+    const { chat, loaded } = this;
+    if (!loaded || this.lost) return this.refuse();
+    chat.leaf = question.id;
+    const attempt = chat.messages.filter((other) => other.parent === question.id).length;
+    const messages = this.prompt(chats.branch(chat));
+    const message = chats.add(chat, question.id, "assistant", "");
+    const adapter = this.activeAdapter;
+    const note: chats.AnswerNote = { model: this.modelName, tokens: 0, finish: "stopped" };
+    if (adapter) Object.assign(note, { adapter: adapter.name, strength: this.strength });
+    message.note = note;
+    const abort = new AbortController();
+    const answering: Answering = { chat, message, abort };
+    this.answering = answering;
+    this.changed();
+    const answer = engine.answer(messages, {
+      ...this.#request(attempt),
+      ...(adapter ? { adapter: { key: adapter.key, strength: this.strength } } : {}),
+      signal: abort.signal,
+      onPrompt: (done, total) => this.#emit("prompt", { done, total }),
+    });
+    // Stop shows at once; the engine follows within a token.
+    abort.signal.addEventListener("abort", () => this.#ended(answering));
+    try {
+      let saved = performance.now();
+      for await (const piece of answer) {
+        if (this.answering !== answering) break;
+        message.content += piece;
+        note.tokens = answer.ids.length;
+        this.#emit("piece", message, piece);
+        if (performance.now() - saved > 2000) {
+          saved = performance.now();
+          void chats.saveChat(chat).catch(this.fail);
+        }
+      }
+      const end = await answer.end;
+      Object.assign(note, noteOf(end));
+      if (abort.signal.aborted) note.finish = "stopped";
+      if (this.chat === chat) this.used = end.promptTokens + end.tokens;
+      if (end.finish === "context") {
+        this.fail(new EngineError({ code: "context-full", message: `The context of ${end.context.toLocaleString("en-US")} tokens is full: the answer stops here.` }));
+      }
+    } catch (error) {
+      note.finish = "failed";
+      this.#failed(error);
+      // An answer of which nothing came leaves no trace, so that the question can be asked again.
+      if (message.content === "") {
+        chat.messages.splice(chat.messages.indexOf(message), 1);
+        if (chat.leaf === message.id) chat.leaf = question.id;
+      }
+    } finally {
+      this.#ended(answering);
+      await this.save(chat);
+    }
+  }
+
+  #ended(answering: Answering): void {
+    if (this.answering !== answering) return;
+    this.answering = undefined;
+    this.changed();
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof EngineError && (error.code === "device-lost" || error.code === "crashed")) {
+      this.lost = true;
+      engine.close({ code: "closed", message: "the engine is gone" });
+    }
+    this.fail(error);
+    this.changed();
+  }
+
+  #request(attempt: number) {
+    const date = new Date().toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: "numeric" });
+    return { sampling: sampling(this.settings, attempt), maxTokens: this.settings.maxTokens, date };
+  }
+
+  /** One half of a comparison: the base model left, the adapter right, with the same random numbers. */
+  compare(session: SessionName, text: string, seed: number, signal: AbortSignal) {
+    const adapter = session === "right" ? this.activeAdapter : undefined;
+    const request = this.#request(0);
+    const messages = this.prompt([{ id: "", parent: null, role: "user", content: text }]);
+    const answer = engine.answer(messages, {
+      ...request, sampling: { ...request.sampling, seed }, session, signal,
+      ...(adapter ? { adapter: { key: adapter.key, strength: this.strength } } : {}),
+    });
+    answer.end.catch((error: unknown) => this.#failed(error));
+    return answer;
+  }
+}
+
+function noteOf(end: Finished): Partial<chats.AnswerNote> {
+  const { tokens, finish, tokensPerSecond, firstTokenMs } = end;
+  return {
+    tokens, finish, ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }), ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
+  };
+}
+
+function sameSource(a: ModelSource, b: ModelSource): boolean {
+  return a.kind === "file" ? b.kind === "file" && a.file === b.file : b.kind === "stored" && a.model.key === b.model.key;
+}
+
+/** A name for: these kernels, in the formats of this model, passed their check in this browser on this GPU. */
+async function selfTestStamp(source: ModelSource): Promise<string> {
+  const info = (await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }))?.info;
+  const model = source.kind === "stored" ? source.model.key : `${source.file.name} ${source.file.size}`;
+  return ["self-test", model, navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
+}
+
+export const app = new App();

@@ -1,0 +1,2 @@
+/** A hash of the engine's module, filled in by the build: other kernels have to be checked anew. */
+declare const __KERNELS__: string;

@@ -1,0 +1,46 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { defineConfig, type Plugin } from "vite";
+
+/** Writes the service worker: the list of every file of the build, named by the hash of them all. */
+function offline(): Plugin {
+  return {
+    name: "offline",
+    apply: "build",
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        const files = Object.keys(bundle).filter((name) => !name.endsWith(".map")).sort();
+        const hash = createHash("sha256");
+        for (const name of files) {
+          const file = bundle[name]!;
+          hash.update(name).update(file.type === "chunk" ? file.code : file.source);
+        }
+        const template = readFileSync(new URL("./src/service-worker.js", import.meta.url), "utf8");
+        const list = ["./", ...files.filter((name) => name !== "index.html"), ...readdirSync(new URL("./public", import.meta.url))];
+        const source = template.replace("__VERSION__", hash.digest("hex").slice(0, 16)).replace("[/* files */]", JSON.stringify(list));
+        this.emitFile({ type: "asset", fileName: "service-worker.js", source });
+      },
+    },
+  };
+}
+
+/** What the engine is made of: the page remembers which kernels passed their check. */
+function kernels(): string {
+  const wasm = new URL("./engine/wasm/adapter_web_bg.wasm", import.meta.url);
+  return createHash("sha256").update(readFileSync(wasm)).digest("hex").slice(0, 16);
+}
+
+export default defineConfig({
+  define: { __KERNELS__: JSON.stringify(kernels()) },
+  base: "./",
+  plugins: [offline()],
+  worker: { format: "es" },
+  build: {
+    target: "es2023",
+    modulePreload: { polyfill: false },
+    // A file in the bundle's text would be a `data:` address, which the security policy refuses.
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+  },
+});

@@ -1,0 +1,249 @@
+//! A model, its adapters, and conversations with it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateKind};
+use adapter_engine::formats::{Gguf, TensorType};
+use adapter_engine::gpu::Gpu;
+use adapter_engine::llama::Config;
+use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::text::{ChatTemplate, Special, Tokenizer, VocabSource};
+use adapter_engine::{Session, self_test as engine_self_test};
+use wasm_bindgen::prelude::*;
+use web_sys::Blob;
+
+use crate::answer::Chat;
+use crate::blob::BlobSource;
+use crate::failure::Failure;
+use crate::types::{AdapterInfo, ModelInfo, to_js};
+
+/// Positions of a conversation where nobody asks for more.
+const DEFAULT_CONTEXT: u32 = 4096;
+/// Tokens of a prompt computed in one submit on a CPU adapter: Stop waits for one submit at most.
+const CPU_PREFILL_CHUNK: u32 = 16;
+
+/// What a model and its conversations share.
+pub struct Shared {
+    pub model: adapter_engine::Model,
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
+    gguf: Gguf,
+    source: BlobSource,
+}
+
+/// A model on the GPU.
+#[wasm_bindgen]
+pub struct Model(Rc<Shared>);
+
+/// An adapter on the GPU.
+#[wasm_bindgen]
+pub struct Adapter {
+    pub(crate) resident: adapter_engine::Adapter,
+    warning: Option<String>,
+}
+
+impl Model {
+    /// Reads the header, then streams the weights.
+    pub fn load(gpu: &Gpu, source: BlobSource, progress: &js_sys::Function) -> Result<Self, Failure> {
+        let gguf = Gguf::read(&source)?;
+        let tokenizer = Tokenizer::from_vocab(VocabSource::from_gguf(&gguf)?)?;
+        let template = ChatTemplate::from_vocab(&tokenizer)?;
+        let mut report = |done: u64, total: u64| {
+            let answer = progress.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
+            if answer.is_ok_and(|answer| answer.is_truthy()) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let model = adapter_engine::Model::load(gpu, &gguf, &source, &mut report)?;
+        Ok(Self(Rc::new(Shared { model, tokenizer, template, gguf, source })))
+    }
+
+    fn adapter(&self, name: &str, file: &AdapterFile) -> Result<Adapter, Failure> {
+        file.check_fits(self.0.model.config())?;
+        let mut warning = None;
+        // Reading samples of all weights is worth it only for an adapter that says something about them.
+        if file.base_model.is_some() || file.base_hash.is_some() {
+            let found = file.compare_base(&BaseModel::of(&self.0.gguf, &self.0.source)?);
+            warning = found.is_doubtful().then(|| found.to_string());
+        }
+        Ok(Adapter { resident: adapter_engine::Adapter::load(&self.0.model, name, file)?, warning })
+    }
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// What the file's header says.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    #[wasm_bindgen(unchecked_return_type = "ModelInfo")]
+    pub fn info(&self) -> Result<JsValue, Failure> {
+        to_js(&describe(&self.0.gguf, &self.0.source)?)
+    }
+
+    /// Tensors with scales that are not finite: such a file computes nonsense.
+    #[wasm_bindgen(js_name = damagedTensors)]
+    #[must_use]
+    pub fn damaged_tensors(&self) -> Vec<String> {
+        self.0.model.damaged_tensors().iter().map(|(name, count)| format!("{name} ({count})")).collect()
+    }
+
+    /// Ids of a text. Control tokens in it are read as such only with `parseSpecial`.
+    ///
+    /// # Errors
+    /// A text that is too long.
+    pub fn encode(
+        &self,
+        text: &str,
+        #[wasm_bindgen(js_name = parseSpecial)] parse_special: bool,
+    ) -> Result<Vec<u32>, Failure> {
+        let special = if parse_special { Special::Parse } else { Special::AsText };
+        Ok(self.0.tokenizer.encode(text, special)?)
+    }
+
+    /// The chat template in use, Jinja.
+    #[wasm_bindgen(getter, js_name = chatTemplate)]
+    #[must_use]
+    pub fn chat_template(&self) -> String {
+        self.0.template.source().to_owned()
+    }
+
+    /// An empty conversation with at most `context` positions.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn chat(&self, context: Option<u32>) -> Result<Chat, Failure> {
+        let cpu = self.0.model.gpu().tier().cpu;
+        let options = SessionOptions {
+            context: Some(context.unwrap_or(DEFAULT_CONTEXT)),
+            prefill_chunk: cpu.then_some(CPU_PREFILL_CHUNK),
+        };
+        let session = Session::new(&self.0.model, &options)?;
+        Ok(Chat::new(Rc::clone(&self.0), session))
+    }
+
+    /// Runs one token and one chunk through the model, so that its shaders are compiled before anybody waits for them.
+    ///
+    /// # Errors
+    /// A lost GPU or too little memory.
+    #[wasm_bindgen(js_name = warmUp)]
+    pub async fn warm_up(&self) -> Result<(), Failure> {
+        let shared = Rc::clone(&self.0);
+        let options = SessionOptions { context: Some(32), prefill_chunk: Some(CPU_PREFILL_CHUNK) };
+        let mut session = Session::new(&shared.model, &options)?;
+        for n_tokens in [1, CPU_PREFILL_CHUNK as usize] {
+            session.logits(&vec![0; n_tokens], Rows::Last).await?;
+        }
+        Ok(())
+    }
+
+    /// An adapter from a safetensors file, ours or a bare one (then `kind` says what its gates mean), or, with `config`,
+    /// from the two files of a PEFT folder.
+    ///
+    /// # Errors
+    /// No adapter, one of another model, one whose gates are not explained.
+    #[wasm_bindgen(js_name = adapterFromSafetensors)]
+    pub fn adapter_from_safetensors(
+        &self,
+        name: &str,
+        weights: &[u8],
+        config: Option<Vec<u8>>,
+        kind: Option<String>,
+    ) -> Result<Adapter, Failure> {
+        let unknown = |kind: &str| Failure::new("bad-request", format!("there are no gates {kind:?}"), "");
+        let kind = kind.map(|kind| GateKind::from_name(&kind).ok_or_else(|| unknown(&kind))).transpose()?;
+        let file = match config {
+            Some(config) => AdapterFile::from_peft(&config, weights)?,
+            None => AdapterFile::from_safetensors(weights, kind)?,
+        };
+        self.adapter(name, &file)
+    }
+
+    /// The adapter in a GGUF file.
+    ///
+    /// # Errors
+    /// A file without one, or one of another model.
+    #[wasm_bindgen(js_name = adapterFromGguf)]
+    pub fn adapter_from_gguf(&self, file: Blob) -> Result<Adapter, Failure> {
+        let source = BlobSource::new(file)?;
+        let gguf = Gguf::read(&source)?;
+        let (name, file) = AdapterFile::from_gguf(&gguf, &source)?.ok_or(AdapterError::NoAdapter)?;
+        self.adapter(&name, &file)
+    }
+
+    /// The adapter inside the model's own file, if there is one.
+    ///
+    /// # Errors
+    /// A damaged one.
+    #[wasm_bindgen(js_name = adapterInside)]
+    pub fn adapter_inside(&self) -> Result<Option<Adapter>, Failure> {
+        let found = AdapterFile::from_gguf(&self.0.gguf, &self.0.source)?;
+        found.map(|(name, file)| self.adapter(&name, &file)).transpose()
+    }
+}
+
+#[wasm_bindgen]
+impl Adapter {
+    /// What it is.
+    ///
+    /// # Errors
+    /// None that is known.
+    #[wasm_bindgen(unchecked_return_type = "AdapterInfo")]
+    pub fn info(&self) -> Result<JsValue, Failure> {
+        to_js(&AdapterInfo {
+            name: self.resident.name().to_owned(),
+            kind: self.resident.kind().name(),
+            length: self.resident.adapter_len(),
+            first_layer: self.resident.first_layer(),
+            layers: self.resident.gates().len() as u32,
+            gates: self.resident.gates().to_vec(),
+            warning: self.warning.clone(),
+        })
+    }
+}
+
+/// Formats of the tensors that have kernels, each once.
+pub async fn self_test(gpu: &Gpu, gguf: &Gguf) -> Result<usize, adapter_engine::Error> {
+    let used = |format: &TensorType| gguf.tensors().iter().any(|tensor| tensor.tensor_type == *format);
+    let formats: Vec<TensorType> = TensorType::supported().filter(used).collect();
+    engine_self_test::require(gpu, &formats).await?;
+    Ok(formats.len())
+}
+
+/// What the header of a model says.
+pub fn describe(gguf: &Gguf, source: &BlobSource) -> Result<ModelInfo, Failure> {
+    let config = Config::from_gguf(gguf, source)?;
+    let mut elements: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for tensor in gguf.tensors() {
+        *elements.entry(tensor.tensor_type.name()).or_default() += tensor.elements();
+    }
+    let parameters = elements.values().sum();
+    let quantization = elements.iter().max_by_key(|(_, elements)| **elements).map_or("", |(name, _)| name);
+    let kv_channels = u64::from(config.n_kv_heads) * u64::from(config.head_dim);
+    // Keys and values in f32.
+    let cache_bytes_per_token = u64::from(config.n_layers) * kv_channels * 2 * 4;
+    let default_context = DEFAULT_CONTEXT.min(config.n_context);
+    let weights: u64 = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
+    let licence = gguf.metadata.optional::<&str>("general.license")?.map(str::to_owned);
+    let adapter = AdapterFile::from_gguf(gguf, source)?.map(|(name, _)| name);
+    Ok(ModelInfo {
+        quantization,
+        licence,
+        file_bytes: gguf.file_bytes,
+        parameters,
+        layers: config.n_layers,
+        channels: config.n_channels,
+        heads: config.n_heads,
+        vocabulary: config.n_vocab,
+        context: config.n_context,
+        cache_bytes_per_token,
+        memory_bytes: weights + cache_bytes_per_token * u64::from(default_context),
+        default_context,
+        adapter,
+        name: config.name,
+    })
+}
