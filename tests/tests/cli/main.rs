@@ -6,6 +6,7 @@
 mod chat;
 mod checkpoints;
 mod computed;
+mod finetune;
 mod refused;
 mod shown;
 mod support;

@@ -269,8 +269,10 @@ fn ask(
 ) -> Result<(), Failure> {
     let Some(samples) = samples else { return Ok(()) };
     let answers = samples.ask(adapter)?;
-    for (question, answer) in samples.questions.iter().zip(answers) {
-        show.say(&format!("  > {}\n    {}", output::shortened(&question.text, 100), output::shortened(&answer, 300)))?;
+    for (question, (answer, cut)) in samples.questions.iter().zip(answers) {
+        let more = if cut { " ..." } else { "" };
+        let (question_shown, answer_shown) = (output::shortened(&question.text, 100), output::shortened(&answer, 300));
+        show.say(&format!("  > {question_shown}\n    {answer_shown}{more}"))?;
         let record = Record::Sample { step, prompt: question.text.clone(), answer };
         show.record(&record)?;
         folder.record(record)?;

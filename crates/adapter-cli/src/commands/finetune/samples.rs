@@ -70,11 +70,11 @@ impl<'t> Samples<'t> {
         self.questions.is_empty() || self.max_tokens == 0
     }
 
-    /// The answers with an adapter, or of the model alone. Ctrl+C ends them early.
+    /// The answers with an adapter, or of the model alone, and whether each was cut. Ctrl+C ends them early.
     ///
     /// # Errors
     /// A GPU that fails.
-    pub fn ask(&mut self, adapter: Option<&AdapterFile>) -> Result<Vec<String>, Failure> {
+    pub fn ask(&mut self, adapter: Option<&AdapterFile>) -> Result<Vec<(String, bool)>, Failure> {
         if self.is_empty() {
             return Ok(Vec::new());
         }
@@ -91,8 +91,7 @@ impl<'t> Samples<'t> {
                 shown: Shown::TextOnly,
             };
             let answer = answer(&mut self.session, self.tokenizer, request, &mut |_| Ok(()))?;
-            let more = if answer.finish == Finish::Length { " ..." } else { "" };
-            answers.push(format!("{}{more}", answer.text.trim()));
+            answers.push((answer.text.trim().to_owned(), answer.finish == Finish::Length));
         }
         Ok(answers)
     }
