@@ -26,6 +26,9 @@ export interface Loading {
   abort: AbortController;
 }
 
+/** The adapters of a model, as they are remembered. */
+interface KeptAdapters { sources: AdapterSource[]; active: number; strength: number; }
+
 /** An answer on its way. */
 export interface Answering { chat: chats.Chat; message: chats.Message; abort: AbortController; }
 
@@ -50,6 +53,9 @@ class App {
   blocked: Failure | undefined;
   offers: Offer[] = [];
   stored: StoredModel[] = [];
+  /** The stored model that was used last, if it is still there. */
+  get last(): StoredModel | undefined { return this.stored.find(({ key }) => key === this.#last); }
+  #last: string | undefined;
   loading: Loading | undefined;
   loaded: Loaded | undefined;
   source: ModelSource | undefined;
@@ -98,6 +104,7 @@ class App {
     applyTheme(this.settings.theme);
     this.all = await chats.loadChats();
     const last = await chats.loadSetting<string>("chat");
+    this.#last = await chats.loadSetting<string>("model");
     this.chat = this.all.find((chat) => chat.id === last) ?? this.chat;
     this.changed();
     await Promise.all([this.refreshStored(), this.#readOffers()]);
@@ -207,9 +214,9 @@ class App {
 
   async #open(source: ModelSource, loading: Loading): Promise<void> {
     this.stop();
+    clearTimeout(this.#keeping);
     const file = source.kind === "file" ? source.file : await store.file(source.model);
-    const again = this.source && sameSource(this.source, source) ? [...this.adapterSources] : [];
-    const active = this.adapter;
+    const kept = await chats.loadSetting<KeptAdapters>(`adapters ${nameOf(source)}`).catch(() => undefined);
     if (this.lost) engine.close();
     Object.assign(this, { loaded: undefined, adapters: [], adapter: undefined, lost: false, source, used: 0 });
     this.adapterSources.clear();
@@ -226,19 +233,23 @@ class App {
     };
     const loaded = await engine.load(file, options);
     await chats.saveSetting(stamp, true);
-    if (source.kind === "stored") await chats.saveSetting("model", source.model.key);
+    this.#last = source.kind === "stored" ? source.model.key : undefined;
+    await chats.saveSetting("model", this.#last);
     this.loaded = loaded;
     if (loaded.adapter) {
       this.adapters.push(loaded.adapter);
       this.adapter = loaded.adapter.key;
     }
-    // After a lost GPU the adapters come back, too, and the one in use is in use again.
-    for (const [key, adapter] of again) {
-      const added = await engine.addAdapter(adapter);
+    // The adapters of this model come back, too: after a lost GPU and on the next visit.
+    for (const [index, adapter] of (kept?.sources ?? []).entries()) {
+      const added = await engine.addAdapter(adapter).catch(this.fail);
+      if (!added) continue;
       this.adapters.push(added);
       this.adapterSources.set(added.key, adapter);
-      if (key === active) this.adapter = added.key;
+      if (index === kept?.active) this.adapter = added.key;
     }
+    this.strength = kept?.strength ?? 1;
+    void this.measure();
     if (loaded.damaged.length > 0) {
       this.fail(new EngineError({ code: "damaged", message: `${loaded.damaged.length} tensors hold scales that are not finite: expect nonsense`, hint: "download the model again" }));
     }
@@ -252,6 +263,7 @@ class App {
   async removeModel(model: StoredModel): Promise<void> {
     try {
       await store.remove(model.key);
+      await chats.saveSetting(`adapters ${model.key}`, undefined);
     } catch (error) {
       this.fail(error);
     }
@@ -265,13 +277,28 @@ class App {
     this.adapters.push(added);
     this.adapterSources.set(added.key, source);
     this.adapter = added.key;
+    this.#keepAdapters();
     this.changed();
+  }
+
+  #keeping: ReturnType<typeof setTimeout> | undefined;
+
+  /** Remembers the adapters of this model, files and all; once when a slider has come to rest. */
+  #keepAdapters(): void {
+    clearTimeout(this.#keeping);
+    this.#keeping = setTimeout(() => {
+      if (!this.source || !this.loaded) return;
+      const active = [...this.adapterSources.keys()].indexOf(this.adapter ?? "");
+      const kept: KeptAdapters = { sources: [...this.adapterSources.values()], active, strength: this.strength };
+      void chats.saveSetting(`adapters ${nameOf(this.source)}`, kept).catch(this.fail);
+    }, 300);
   }
 
   async removeAdapter(key: string): Promise<void> {
     this.adapters = this.adapters.filter((adapter) => adapter.key !== key);
     this.adapterSources.delete(key);
     if (this.adapter === key) this.adapter = undefined;
+    this.#keepAdapters();
     this.changed();
     await engine.removeAdapter(key);
   }
@@ -279,6 +306,7 @@ class App {
   useAdapter(key: string | undefined, strength = this.strength): void {
     this.adapter = key;
     this.strength = strength;
+    this.#keepAdapters();
     this.changed();
   }
 
@@ -489,15 +517,13 @@ function noteOf(end: Finished): Partial<chats.AnswerNote> {
   };
 }
 
-function sameSource(a: ModelSource, b: ModelSource): boolean {
-  return a.kind === "file" ? b.kind === "file" && a.file === b.file : b.kind === "stored" && a.model.key === b.model.key;
-}
+/** What a model is remembered by. */
+const nameOf = (source: ModelSource) => source.kind === "stored" ? source.model.key : `${source.file.name} ${source.file.size}`;
 
 /** A name for: these kernels, in the formats of this model, passed their check in this browser on this GPU. */
 async function selfTestStamp(source: ModelSource): Promise<string> {
   const info = (await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }))?.info;
-  const model = source.kind === "stored" ? source.model.key : `${source.file.name} ${source.file.size}`;
-  return ["self-test", model, navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
+  return ["self-test", nameOf(source), navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
 }
 
 export const app = new App();

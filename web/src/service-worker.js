@@ -3,6 +3,7 @@
 
 const CACHE = "page-__VERSION__";
 const FILES = [/* files */];
+const KEPT = new Set(FILES.map((file) => new URL(file, self.location.href).href));
 
 self.addEventListener("install", (event) => {
   event.waitUntil((async () => {
@@ -21,11 +22,11 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  const url = new URL(request.url);
-  if (request.method !== "GET" || url.origin !== self.location.origin || request.headers.has("range")) return;
+  const page = request.mode === "navigate";
+  // Models and the list of them are fetched as if this were not here.
+  if (request.method !== "GET" || !(page || KEPT.has(request.url))) return;
   event.respondWith((async () => {
     const cache = await caches.open(CACHE);
-    const kept = await cache.match(request.mode === "navigate" ? "./" : request, { ignoreSearch: request.mode === "navigate" });
-    return kept ?? fetch(request);
+    return (await cache.match(page ? "./" : request)) ?? fetch(request);
   })());
 });

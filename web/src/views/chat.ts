@@ -46,7 +46,7 @@ function footer(message: Message): HTMLElement {
     note.tokens > 0 ? `${integer(note.tokens)} tokens` : "",
     note.tokensPerSecond ? `${note.tokensPerSecond.toFixed(1)} tokens/s` : "",
     note.firstTokenMs ? `first after ${seconds(note.firstTokenMs / 1000)}` : "",
-    note.adapter ? `adapter ${note.adapter} × ${note.strength}` : "",
+    note.adapter ? `with ${note.adapter} × ${note.strength}` : "",
     note.finish === "length" ? "cut at the token limit" : note.finish === "stopped" ? "stopped" : note.finish === "failed" ? "broke off" : note.finish === "context" ? "context full" : "",
   ].filter(Boolean).join(" · ");
   const busy = app.answering?.message === message;

@@ -165,7 +165,26 @@ function storage(): HTMLElement {
   return h("p", { class: "storage" }, text);
 }
 
+/** Above the message box of a chat whose model is not loaded, as after a reload: the last one with one press. */
+function modelBar(): HTMLElement {
+  const text = h("span", { class: "grow" });
+  const load = h("button", { type: "button", class: "primary", on: { click: () => { if (app.last) void app.open({ kind: "stored", model: app.last }); } } }, "Load it");
+  const other = h("button", { type: "button", on: { click: () => byId("model-button").click() } }, "Choose a model");
+  const bar = h("div", { class: "card model-bar" }, text, load, other);
+  const element = h("div", {}, progress(), bar);
+  const draw = () => {
+    const begun = byId("welcome").hidden;
+    element.hidden = !begun;
+    bar.hidden = app.loading !== undefined || app.blocked !== undefined || app.lost || app.loaded !== undefined;
+    load.hidden = !app.last;
+    text.textContent = app.last ? `${plain(app.last.name)} is not loaded.` : "No model is loaded.";
+  };
+  app.on("change", draw);
+  return element;
+}
+
 export function startModels(): void {
+  byId("composer").prepend(modelBar());
   const dialog = byId<HTMLDialogElement>("models-dialog");
   byId("models-body").append(progress(), aboutModel(), list(), ownFile(), fromAddress(), storage());
   byId("model-button").addEventListener("click", () => { dialog.showModal(); app.changed(); });

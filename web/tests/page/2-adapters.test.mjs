@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { data, fine, launch, load, open, send, set, settled, texts } from "../browser.mjs";
+import { data, fine, launch, load, open, ready, send, set, settled, texts } from "../browser.mjs";
 
 async function add(page, files) {
   const chooser = page.waitForEvent("filechooser");
@@ -30,7 +30,7 @@ test("adapters change answers, and off is the base model", async (t) => {
     await page.locator("#strength").waitFor();
     adapted = await ask(page);
     assert.notEqual(adapted, base);
-    assert.match(await page.locator(".message.assistant .figures").innerText(), /adapter PEFT adapter × 1/);
+    assert.match(await page.locator(".message.assistant .figures").innerText(), /with PEFT adapter × 1/);
   });
 
   await t.test("strength 0 and off are the base model, strength 1 is the adapter again", async () => {
@@ -79,6 +79,43 @@ test("adapters change answers, and off is the base model", async (t) => {
     await add(page, data("tiny-llama/peft/adapter_model.safetensors"));
     await notice.waitFor();
     assert.match(await notice.innerText(), /adapter_config\.json is missing/);
+    await notice.getByRole("button", { name: "Dismiss" }).click();
+  });
+
+  await t.test("the adapters of a model are there on the next visit", async () => {
+    const select = page.getByLabel("Adapter", { exact: true });
+    await select.selectOption({ label: "PEFT adapter" });
+    await page.waitForTimeout(800);
+    await page.reload();
+    await page.getByText("No model is loaded.").waitFor();
+    await page.getByRole("button", { name: "New chat" }).click();
+    await load(page);
+    assert.deepEqual(await select.locator("option").allInnerTexts(), ["Off (base model)", "PEFT adapter", "adapter-paper"]);
+    assert.equal(await ask(page), adapted);
   });
   fine(page);
+});
+
+test("files dropped on the page are opened for what they are", async (t) => {
+  const page = await open(await launch(t));
+  const drop = async (...names) => {
+    const transfer = await page.evaluateHandle(async (names) => {
+      const transfer = new DataTransfer();
+      for (const name of names) transfer.items.add(new File([await (await fetch(`/data/${name}`)).blob()], name.split("/").at(-1)));
+      return transfer;
+    }, names);
+    await page.dispatchEvent("body", "dragenter", { dataTransfer: transfer });
+    assert.ok(await page.locator("#drop").isVisible());
+    await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+    assert.ok(!(await page.locator("#drop").isVisible()));
+  };
+  await drop("tiny-llama/tiny-q8_0.gguf");
+  await ready(page);
+  assert.equal(await page.locator("#model-name").innerText(), "tiny-q8_0");
+  await drop("tiny-llama/peft/adapter_model.safetensors", "tiny-llama/peft/adapter_config.json");
+  await page.locator("#strength").waitFor();
+  await drop("smollm2/make.py");
+  const notice = page.locator('[data-code="drop"]');
+  await notice.waitFor();
+  assert.match(await notice.innerText(), /make\.py is neither a model, an adapter nor a list of chats/i);
 });

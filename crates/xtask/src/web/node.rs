@@ -61,6 +61,11 @@ impl Node {
         command
     }
 
+    /// npm as a script, where it is not on the PATH.
+    pub fn npm_script(&self) -> Option<&Path> {
+        self.npm.as_deref()
+    }
+
     /// `npm`, to be completed.
     pub fn npm(&self) -> Command {
         match &self.npm {

@@ -61,6 +61,9 @@ fn run(kind: &str) -> Result<Counts> {
         .current_dir(&folder)
         .env("PAGE_URL", server.url())
         .env("CHROMIUM", chromium);
+    if let Some(script) = node.npm_script() {
+        command.env("NPM_SCRIPT", script);
+    }
     let (ended_well, output) = process::tee(&mut command)?;
     let counts = Counts::of(&output);
     if counts.n_failed == 0 && (!ended_well || counts.n_passed == 0) {
