@@ -71,7 +71,6 @@ fn checkpoint_of([layers, length, channels, heads]: [usize; 4], step: u64) -> Ch
         without_gain: 3,
         seconds: 5e-324,
         tokens: u64::MAX,
-        validation_due: false,
         trained_tokens: 1 << 53 | 1,
         validation_due: true,
     };
