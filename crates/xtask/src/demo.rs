@@ -170,8 +170,8 @@ fn asks(rows: &str, question: &str) -> bool {
 fn validation_curve(text: &str) -> Vec<(u64, f64)> {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
-        .filter(|record| record["event"] == "validation")
-        .filter_map(|record| Some((record["step"].as_u64()?, record["loss"].as_f64()?)))
+        .filter(|record| record["event"] == "eval")
+        .filter_map(|record| Some((record["step"].as_u64()?, record["val_loss"].as_f64()?)))
         .collect()
 }
 
@@ -188,8 +188,10 @@ mod tests {
 
     #[test]
     fn the_curve_is_that_of_the_validations() {
-        let text = "{\"event\":\"validation\",\"step\":0,\"loss\":2.5}\n{\"event\":\"step\",\"step\":1,\"loss\":9}\n\
-                    {\"event\":\"validation\",\"step\":9,\"loss\":2.25}\n{\"event\":\"val";
+        // The lines that the documentation of `adapter_finetune::metrics` shows, as the trainer writes them.
+        let text = "{\"event\":\"eval\",\"step\":0,\"val_loss\":2.5,\"val_ppl\":12.18,\"best\":true}\n\
+                    {\"event\":\"step\",\"step\":1,\"loss\":9,\"lr\":0.1}\n\
+                    {\"event\":\"eval\",\"step\":9,\"val_loss\":2.25,\"val_ppl\":9.49,\"best\":true}\n{\"event\":\"ev";
         assert_eq!(validation_curve(text), [(0, 2.5), (9, 2.25)]);
     }
 }

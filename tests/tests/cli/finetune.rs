@@ -60,6 +60,8 @@ fn a_run_learns_and_leaves_all_that_belongs_to_it() {
         assert!(run.join(name).is_file(), "{name}");
     }
     assert_eq!(records(&std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics")), said);
+    let kept = of("checkpoint").pop().and_then(|record| record["path"].as_str()).expect("a checkpoint");
+    assert!(run.join(kept).join("complete").is_file(), "{kept}");
     let inspected = home.run("inspect HERE/run/adapter.safetensors");
     assert!(inspected.stdout.contains("base_hash") && inspected.stdout.contains("per_head"), "{}", inspected.stdout);
 

@@ -385,7 +385,9 @@ impl Work<'_> {
         let snapshot = block_on(self.run.trainer().snapshot())?;
         let path = Checkpoint { snapshot, progress }.save(self.folder.path())?;
         checkpoint::prune(self.folder.path(), KEPT)?;
-        let record = Record::Checkpoint { step, path: path.display().to_string() };
+        // As seen from the folder of the log, which may be moved.
+        let inside = path.strip_prefix(self.folder.path()).unwrap_or(&path);
+        let record = Record::Checkpoint { step, path: inside.display().to_string() };
         self.show.record(&record)?;
         self.folder.record(record)?;
         self.saved = Some(step);
