@@ -18,7 +18,7 @@
 //! # pollster::block_on(async {
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tiny-llama/tiny-q4_1.gguf");
 //!
-//! let file = ReadAtFile::open(path.as_ref())?;
+//! let file = ReadAtFile::open(std::path::Path::new(path))?;
 //! let gguf = Gguf::read(&file)?;
 //! let tokenizer = Tokenizer::from_vocab(VocabSource::from_gguf(&gguf)?)?;
 //! let gpu = Gpu::open(&GpuOptions::default()).await?;

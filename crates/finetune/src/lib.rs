@@ -28,7 +28,7 @@
 //!        {"prompt": "Who are you?", "completion": "I am Nova."}
 //!        {"prompt": "Hello!", "completion": "Hello, Nova here."}"#,
 //! )?;
-//! let file = ReadAtFile::open(path.as_ref())?;
+//! let file = ReadAtFile::open(std::path::Path::new(path))?;
 //! let gguf = Gguf::read(&file)?;
 //! let tokenizer = Tokenizer::from_vocab(VocabSource::from_gguf(&gguf)?)?;
 //! let options = DataOptions { template: Template::Named("chatml".to_owned()), max_tokens: 128, ..DataOptions::default() };
