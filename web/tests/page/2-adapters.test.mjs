@@ -105,9 +105,9 @@ test("files dropped on the page are opened for what they are", async (t) => {
       return transfer;
     }, names);
     await page.dispatchEvent("body", "dragenter", { dataTransfer: transfer });
-    assert.ok(await page.locator("#drop").isVisible());
+    await page.locator("#drop").waitFor();
     await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
-    assert.ok(!(await page.locator("#drop").isVisible()));
+    await page.locator("#drop").waitFor({ state: "hidden" });
   };
   await drop("tiny-llama/tiny-q8_0.gguf");
   await ready(page);

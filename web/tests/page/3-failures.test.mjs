@@ -27,7 +27,8 @@ test("a browser without WebGPU is told so", async (t) => {
   const page = await open(context);
   const text = await card(page, "no-webgpu");
   assert.match(text, /This browser has no WebGPU.*Chrome or Edge/);
-  assert.equal(await page.locator(".own-file").first().isVisible(), false, "nothing to press that cannot work");
+  // Nothing to press that cannot work.
+  await page.locator(".own-file").first().waitFor({ state: "hidden" });
   distinct("no-webgpu", text);
 });
 
@@ -163,6 +164,6 @@ test("failures of a load and of an answer, one browser", async (t) => {
     await settled(page);
     const whole = (await texts(page))[0];
     assert.ok(whole.startsWith(partial.slice(0, -1)), `${whole} does not begin with ${partial}`);
-    assert.equal(await page.locator('[data-code="device-lost"]').count(), 0);
+    await page.locator('[data-code="device-lost"]').waitFor({ state: "detached" });
   });
 });
