@@ -261,8 +261,11 @@ pub struct Generate {
   adapter-cli bench -m model.gguf
   adapter-cli bench -m model.gguf -p 128 -n 32 -r 3 --format json > bench.json
   adapter-cli bench -m model.gguf --verbose            with the time of every kernel
+  adapter-cli bench -m model.gguf -p 64 -n 16 --depth 128,1024,4096
+  adapter-cli bench -m model.gguf --train 4x128,1x512  training steps instead
 
-ppN reads a prompt of N tokens at once, tgN writes N tokens one by one; both are run once before they are measured.")]
+ppN reads a prompt of N tokens at once, tgN writes N tokens one by one; both are run once before they are measured.
+trainRxT is a step of training an adapter on R rows of T tokens, every token learnt; one step is made before it is measured.")]
 pub struct Bench {
     #[command(flatten)]
     pub model: ModelFlags,
@@ -274,6 +277,27 @@ pub struct Bench {
     /// Tokens to write; 0 leaves the test out
     #[arg(long, short, value_name = "N", default_value_t = 128, help_heading = "Measurement")]
     pub n_gen: u32,
+    /// Tokens that stand in the context before both tests; several with commas
+    #[arg(
+        long,
+        short = 'd',
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "0",
+        help_heading = "Measurement"
+    )]
+    pub depth: Vec<u32>,
+    /// Measure training steps of ROWSxTOKENS instead of both tests; several with commas
+    #[arg(long, value_name = "ROWSxTOKENS", value_delimiter = ',', value_parser = rows,
+          conflicts_with_all = ["adapter", "gate", "strength", "depth", "n_prompt", "n_gen"], help_heading = "Measurement")]
+    pub train: Vec<TrainRows>,
+    /// Prompt tokens a layer of the adapter that --train trains
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "Measurement")]
+    pub adapter_len: u32,
+    /// Layers it has, counted from the last [default: all but two]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Measurement")]
+    pub adapter_layers: Option<u32>,
     /// How often each test is measured
     #[arg(long, short, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000),
           help_heading = "Measurement")]
@@ -281,6 +305,15 @@ pub struct Bench {
     /// How the result is written
     #[arg(long, value_name = "FORMAT", default_value = "table", help_heading = "Measurement")]
     pub format: Format,
+}
+
+/// A batch of training rows of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainRows {
+    /// Rows side by side.
+    pub n_rows: u32,
+    /// Tokens of each.
+    pub n_tokens: u32,
 }
 
 /// How a result is written.
@@ -380,6 +413,63 @@ pub enum Debug {
     Logits(Logits),
     /// Loss and gradients of an adapter's prompts and gates as a safetensors file
     Gradients(Gradients),
+    /// A model file of a known shape with random weights, for measuring and for foretelling memory
+    SyntheticModel(SyntheticModel),
+}
+
+/// `debug synthetic-model`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug synthetic-model --shape 7b --type q4_0 --out 7b.gguf
+  adapter-cli finetune -m 7b.gguf --data rows.jsonl --dry-run
+
+Every tensor repeats one block of random weights: fast to write, finite to compute, and nothing it says means anything.")]
+pub struct SyntheticModel {
+    /// Whose sizes
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub shape: ModelShape,
+    /// How the products' weights are stored; norms are f32
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Output")]
+    pub weights: WeightType,
+    /// Seed of the weights
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub seed: u64,
+    /// GGUF file to write
+    #[arg(long, short, value_name = "FILE", help_heading = "Output")]
+    pub out: PathBuf,
+}
+
+/// Models whose sizes `debug synthetic-model` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelShape {
+    /// A model for tests: 2 layers of 256 channels, 512 ids
+    Tiny,
+    /// TinyLlama 1.1B
+    #[value(name = "tinyllama", alias = "tinyllama-1.1b")]
+    TinyLlama,
+    /// Llama 3.2 1B
+    #[value(name = "llama-3.2-1b", alias = "1b")]
+    Llama32B1,
+    /// Llama 3.2 3B
+    #[value(name = "llama-3.2-3b", alias = "3b")]
+    Llama32B3,
+    /// LLaMA 7B
+    #[value(name = "7b", alias = "llama-7b")]
+    Llama7B,
+}
+
+/// Types of weights that `debug synthetic-model` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightType {
+    /// 32 weights of 4 bits, one f16 scale
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 256 weights of 4 bits with 6-bit scales and minimums
+    #[value(name = "q4_k")]
+    Q4K,
+    /// 32 weights of 8 bits, one f16 scale
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 /// `debug gradients`
@@ -439,6 +529,22 @@ pub struct Logits {
     /// File to write: the tensor \"logits\", f32
     #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
     pub out: PathBuf,
+}
+
+/// `4x128`
+///
+/// # Errors
+/// What was wanted, in words.
+pub fn rows(text: &str) -> Result<TrainRows, String> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n > 0);
+    let found = text.split_once('x').and_then(|(n_rows, n_tokens)| Some((number(n_rows)?, number(n_tokens)?)));
+    match found {
+        // The first token of a row has nothing before it: a row of one teaches nothing.
+        Some((n_rows, n_tokens)) if n_tokens > 1 && n_rows.checked_mul(n_tokens).is_some() => {
+            Ok(TrainRows { n_rows, n_tokens })
+        }
+        _ => Err("rows times tokens, such as 4x128, with at least 2 tokens a row".to_owned()),
+    }
 }
 
 /// A strength as people write it.

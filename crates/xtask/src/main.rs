@@ -69,9 +69,15 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "bench",
-        usage: "bench [--peers] [--repeat N]",
-        about: "measure prefill and decode on this GPU; --peers: beside llama.cpp's Vulkan backend",
+        usage: "bench [--train|--web|--growth|--table] [--peers] [--repeat N]",
+        about: "measure decode, training, the browser or the cost of length, beside peers; --table: the README's figures",
         run: bench::run,
+    },
+    Subcommand {
+        name: "synthetic-model",
+        usage: "synthetic-model --shape 7b --type q4_0 --out FILE",
+        about: "write random weights in the shape of a model (tiny, tinyllama, llama-3.2-1b, llama-3.2-3b, 7b; q4_0, q4_k, q8_0)",
+        run: bench::synthetic_model,
     },
     Subcommand {
         name: "demo-finetune",

@@ -35,7 +35,12 @@ const PARTS: &[Part] = &[
         targets: &["--bins", "--test=program", "--test=cli"],
         needs_model: true,
     },
-    Part { name: "finetune", packages: &[("adapter-finetune", "crates/finetune")], targets: &[], needs_model: true },
+    Part {
+        name: "finetune",
+        packages: &[("adapter-finetune", "crates/finetune"), ("adapter-plot", "crates/plot")],
+        targets: &[],
+        needs_model: true,
+    },
     Part {
         name: "reference",
         packages: &[("adapter-reference", "crates/reference")],

@@ -7,6 +7,7 @@ mod chat;
 mod checkpoints;
 mod computed;
 mod finetune;
+mod measured;
 mod refused;
 mod shown;
 mod support;

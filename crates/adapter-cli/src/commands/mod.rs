@@ -10,6 +10,7 @@ mod generate;
 mod inspect;
 mod inspect_adapter;
 mod merge;
+mod synthetic_model;
 
 pub use finetune::Finetune;
 
@@ -33,5 +34,6 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
         Command::Debug(Debug::Logits(flags)) => debug::logits(&cli.global, flags),
         Command::Debug(Debug::Gradients(flags)) => debug::gradients(&cli.global, flags),
+        Command::Debug(Debug::SyntheticModel(flags)) => synthetic_model::run(flags),
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::axis::number;
-use super::svg::{Anchor, INK, QUIET, Svg, place};
+use adapter_plot::axis::number;
+use adapter_plot::svg::{Anchor, INK, QUIET, Svg, place};
 
 const LEFT: f64 = 64.0;
 const TOP: f64 = 74.0;

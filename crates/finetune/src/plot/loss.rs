@@ -1,7 +1,7 @@
 //! The loss over the steps of a training.
 
-use super::axis::{Axis, count, number};
-use super::svg::{Anchor, GRID, INK, PAPER, QUIET, Svg, dots, polyline};
+use adapter_plot::axis::{Axis, count, number};
+use adapter_plot::svg::{Anchor, GRID, INK, PAPER, QUIET, Svg, dots, polyline};
 
 const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 440.0;

@@ -3,11 +3,9 @@
 //! The pictures are text without scripts, fonts or links, with a background of their own, so that they read the same on a
 //! light and on a dark page. They name what they show for those who cannot see them (`title` and `desc`).
 
-mod axis;
 mod gates;
 mod loss;
 mod sparkline;
-mod svg;
 
 pub use gates::gates_svg;
 pub use loss::{LossPoint, loss_svg};

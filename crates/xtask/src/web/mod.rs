@@ -1,9 +1,9 @@
 //! `cargo xtask web`: the browser page, built and served; and the tests that drive it in Chromium.
 
-mod browser;
+pub mod browser;
 mod build;
-mod node;
-mod server;
+pub mod node;
+pub mod server;
 mod tests;
 
 use std::path::PathBuf;

@@ -68,12 +68,20 @@ pub struct Server {
 impl Server {
     /// Serves `site` on 127.0.0.1; port 0 takes a free one.
     pub fn start(port: u16, site: Site) -> Result<Self> {
+        Self::serve(port, site, headers()?)
+    }
+
+    /// As [`Self::start`], with these headers instead of the page's: for pages that are not ours.
+    pub fn start_with(port: u16, site: Site, headers: &[(&str, &str)]) -> Result<Self> {
+        Self::serve(port, site, headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect())
+    }
+
+    fn serve(port: u16, site: Site, headers: String) -> Result<Self> {
         let in_use = |error: std::io::Error| {
             Error::failed(format!("cannot listen on 127.0.0.1:{port}: {error}; --port names another port"))
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(in_use)?;
         let address = listener.local_addr().map_err(in_use)?;
-        let headers = headers()?;
         let site = Arc::new((site, headers));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

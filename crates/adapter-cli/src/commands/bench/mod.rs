@@ -1,9 +1,12 @@
-//! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench.
+//! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench; and how fast an adapter trains.
+
+mod train;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use adapter_engine::gpu::KernelTime;
+use adapter_engine::llama::Config;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Adapter, Model, Session};
@@ -22,8 +25,12 @@ struct Test {
     test: String,
     n_prompt: u32,
     n_gen: u32,
+    /// Tokens in the context before it.
+    n_depth: u32,
     tokens_per_second: Spread,
     samples: Vec<f64>,
+    /// What the GPU held after it: weights, activations and the cache, which grows by doubling.
+    gpu_bytes: u64,
 }
 
 /// Tokens a second over the repetitions.
@@ -53,6 +60,8 @@ struct Report {
     gpu_bytes: u64,
     /// The most memory this process had, where the system tells (Linux).
     peak_rss_bytes: Option<u64>,
+    /// Keys and values of one position in all layers.
+    cache_bytes_per_position: u64,
     tests: Vec<Test>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<KernelTable>,
@@ -86,11 +95,17 @@ enum Kind {
 pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
     let _busy = interrupt::busy();
     let file = ModelFile::open(&load::model_path(&flags.model)?)?;
+    if !flags.train.is_empty() {
+        return train::run(global, flags, &file);
+    }
     let plans = plans(flags, file.config.n_context)?;
     let mut bench = Prepared::new(global, flags, &file, false)?;
     let mut tests = Vec::new();
-    for (kind, n) in &plans {
-        tests.push(bench.measure(*kind, *n, flags.repetitions)?);
+    for depth in &flags.depth {
+        bench.fill(*depth)?;
+        for (kind, n) in &plans {
+            tests.push(bench.measure(*kind, *n, flags.repetitions)?);
+        }
     }
     let gpu = bench.model.gpu().clone();
     let summary = gpu.summary().clone();
@@ -108,6 +123,7 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
         load_ms: bench.load_ms,
         gpu_bytes: gpu.used_bytes(),
         peak_rss_bytes: peak_rss(),
+        cache_bytes_per_position: cache_bytes_per_position(&file.config),
         tests,
         kernels: Vec::new(),
     };
@@ -121,6 +137,12 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
 /// The tests the flags ask for.
 fn plans(flags: &Bench, n_context: u32) -> Result<Vec<(Kind, u32)>, Failure> {
     let limit = flags.model.context.unwrap_or(n_context).min(n_context);
+    let deepest = deepest(flags);
+    if deepest > 0 && deepest.saturating_add(flags.n_prompt.max(flags.n_gen)) >= limit {
+        let most = limit.saturating_sub(flags.n_prompt.max(flags.n_gen)).saturating_sub(1);
+        let message = format!("--depth {deepest} leaves no room for the tests in a context of {limit} tokens");
+        return Err(Failure::wrong_use(message, format!("give --depth {most} or less")));
+    }
     for (flag, n) in [("-p", flags.n_prompt), ("-n", flags.n_gen)] {
         if n > limit {
             let message = format!("{flag} {n} is more than the context of {limit} tokens");
@@ -135,10 +157,22 @@ fn plans(flags: &Bench, n_context: u32) -> Result<Vec<(Kind, u32)>, Failure> {
     Ok(plans)
 }
 
+fn deepest(flags: &Bench) -> u32 {
+    flags.depth.iter().copied().max().unwrap_or_default()
+}
+
+/// Keys and values, f32, of one position in all layers.
+fn cache_bytes_per_position(config: &Config) -> u64 {
+    let heads = config.heads();
+    2 * 4 * u64::from(config.n_layers) * u64::from(heads.n_kv_heads) * u64::from(heads.head_dim)
+}
+
 struct Prepared {
     model: Model,
     session: Session,
     load_ms: f64,
+    /// Tokens before each test, in the cache.
+    depth: u32,
 }
 
 impl Prepared {
@@ -147,7 +181,7 @@ impl Prepared {
         let adapter = load::adapter_of(&flags.adapter, file)?;
         let gpu = load::gpu(global, profile)?;
         let model = file.load(&gpu)?;
-        let context = Some(flags.n_prompt.max(flags.n_gen).saturating_add(1));
+        let context = Some(deepest(flags).saturating_add(flags.n_prompt.max(flags.n_gen)).saturating_add(1));
         let mut session = Session::new(&model, &SessionOptions { context, prefill_chunk: None })?;
         let adapter = match adapter {
             Some((name, file)) => Some(Adapter::load(&model, &name, &file)?),
@@ -156,14 +190,43 @@ impl Prepared {
         session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
         gpu.wait()?;
         let load_ms = output::rounded(start.elapsed().as_secs_f64() * 1e3);
-        Ok(Self { model, session, load_ms })
+        Ok(Self { model, session, load_ms, depth: 0 })
+    }
+
+    /// Ids spread over the vocabulary by a fixed rule: which ones does not matter, that they are the same does.
+    fn ids(&self, n: u32) -> Vec<u32> {
+        let n_vocab = u64::from(self.model.config().n_vocab);
+        (1..=u64::from(n)).map(|i| (i.wrapping_mul(2_654_435_761) % n_vocab) as u32).collect()
+    }
+
+    /// Puts `depth` tokens into the cache; what is there of them is kept.
+    fn fill(&mut self, depth: u32) -> Result<(), Failure> {
+        let kept = self.depth.min(depth) as usize;
+        self.session.truncate(kept);
+        let ids = self.ids(depth);
+        let missing = ids.get(kept..).unwrap_or_default();
+        let bar = output::bar(missing.len() as u64, &format!("filling {depth} {{wide_bar}} {{pos}}/{{len}}"));
+        // In pieces, so that Ctrl+C is heard.
+        for piece in missing.chunks(256) {
+            if interrupt::requested() {
+                return Err(Failure::Interrupted);
+            }
+            block_on(self.session.logits(piece, Rows::Last))?;
+            bar.inc(piece.len() as u64);
+        }
+        bar.finish_and_clear();
+        self.depth = depth;
+        Ok(())
     }
 
     fn measure(&mut self, kind: Kind, n: u32, repetitions: u32) -> Result<Test, Failure> {
-        let test = match kind {
+        let mut test = match kind {
             Kind::Read => format!("pp{n}"),
             Kind::Write => format!("tg{n}"),
         };
+        if self.depth > 0 {
+            test += &format!(" @ d{}", self.depth); // llama-bench's way to say it
+        }
         let bar = output::bar(u64::from(repetitions), &format!("{test} {{wide_bar}} {{pos}}/{{len}}"));
         let mut samples = Vec::new();
         self.once(kind, n)?; // shaders are compiled and pages are touched by now
@@ -176,29 +239,29 @@ impl Prepared {
             Kind::Read => (n, 0),
             Kind::Write => (0, n),
         };
-        Ok(Test { test, n_prompt, n_gen, tokens_per_second: spread(&samples), samples })
+        let gpu_bytes = self.model.gpu().used_bytes();
+        Ok(Test { test, n_prompt, n_gen, n_depth: self.depth, tokens_per_second: spread(&samples), samples, gpu_bytes })
     }
 
-    /// One run from an empty context; seconds.
+    /// One run after what [`Self::fill`] left; seconds.
     fn once(&mut self, kind: Kind, n: u32) -> Result<f64, Failure> {
         if interrupt::requested() {
             return Err(Failure::Interrupted);
         }
-        self.session.truncate(0);
-        // Ids spread over the vocabulary by a fixed rule: which ones does not matter, that they are the same does.
-        let n_vocab = u64::from(self.model.config().n_vocab);
-        let ids: Vec<u32> = (1..=u64::from(n)).map(|i| (i.wrapping_mul(2_654_435_761) % n_vocab) as u32).collect();
+        let depth = self.depth as usize;
+        self.session.truncate(depth);
+        let ids = self.ids(self.depth.saturating_add(n));
         // What the last run computed ahead is not part of this one.
         self.model.gpu().wait()?;
         let start = Instant::now();
         match kind {
             Kind::Read => {
-                block_on(self.session.logits(&ids, Rows::Last))?;
+                block_on(self.session.logits(ids.get(depth..).unwrap_or_default(), Rows::Last))?;
             }
             Kind::Write => {
-                let first = ids.get(..1).unwrap_or_default();
+                let prompt = ids.get(..=depth).unwrap_or_default();
                 let mut progress = |_, _| interrupt::flow();
-                let mut generation = block_on(self.session.generate(first, &Sampling::greedy(), &mut progress))?;
+                let mut generation = block_on(self.session.generate(prompt, &Sampling::greedy(), &mut progress))?;
                 for _ in 0..n {
                     if interrupt::requested() {
                         return Err(Failure::Interrupted);
@@ -234,6 +297,7 @@ fn profile(
 ) -> Result<Vec<KernelTable>, Failure> {
     let mut bench = Prepared::new(global, flags, file, true)?;
     let mut tables = Vec::new();
+    bench.fill(deepest(flags))?;
     for (kind, n) in plans {
         bench.once(*kind, *n)?;
         bench.model.gpu().take_profile();

@@ -1,14 +1,13 @@
-//! `cargo xtask bench`: prefill and decode of the release build on this GPU, and the same of llama.cpp's Vulkan backend
-//! in the same minutes. A shared machine drifts by a quarter within the hour, so the two take turns, repetition by
-//! repetition, and the ratio of the medians is the figure to quote.
+//! Prefill and decode of the release build on this GPU, and the same of llama.cpp's Vulkan backend in the same minutes.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::result::{self, Samples};
 use crate::error::{Error, Result};
-use crate::peers::{Figures, Peer};
+use crate::peers::llama_cpp::{Figures, Peer};
 use crate::{chat, machine, model, process, setup};
 
 /// What to measure.
@@ -27,36 +26,35 @@ impl Plan {
 
     fn parse(args: &[String]) -> Result<Self> {
         let mut plan = Self::DEFAULT;
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let figure = match arg.as_str() {
-                "--peers" => {
-                    plan.peers = true;
-                    continue;
-                }
-                "--repeat" => &mut plan.n_repetitions,
-                "--prefill" => &mut plan.n_prefill,
-                "--decode" => &mut plan.n_decode,
-                "--peer-decode" => &mut plan.n_decode_peer,
-                _ => {
-                    return Err(Error::usage(format!(
-                        "`cargo xtask bench` does not know {arg:?}; it takes --peers, --repeat, --prefill, --decode and --peer-decode"
-                    )));
-                }
-            };
-            let value =
-                args.next().and_then(|value| value.parse().ok()).filter(|value| (1..=1_000_000).contains(value));
-            *figure = value.ok_or_else(|| Error::usage(format!("{arg} takes a whole number of at least 1")))?;
-        }
-        Ok(plan)
+        let mut peers = false;
+        super::read_flags(
+            args,
+            "--peers, --repeat N, --prefill N, --decode N, --peer-decode N, and --train, --web, --growth, --table",
+            |flag| {
+                let known = flag == "--peers";
+                peers |= known;
+                known
+            },
+            |flag, text| {
+                let figure = match flag {
+                    "--repeat" => &mut plan.n_repetitions,
+                    "--prefill" => &mut plan.n_prefill,
+                    "--decode" => &mut plan.n_decode,
+                    "--peer-decode" => &mut plan.n_decode_peer,
+                    _ => return None,
+                };
+                Some(super::number(flag, text).map(|value| *figure = value))
+            },
+        )?;
+        Ok(Self { peers, ..plan })
     }
 }
 
 /// One side's figures, a value a repetition.
 #[derive(Debug, Default)]
 struct Side {
-    prefill_tps: Vec<f64>,
-    decode_tps: Vec<f64>,
+    prefill_tps: Samples,
+    decode_tps: Samples,
     device: String,
     /// All that the last repetition said.
     last_answer: Value,
@@ -75,17 +73,17 @@ impl Side {
     }
 
     fn prefill(&self) -> f64 {
-        median(&self.prefill_tps)
+        self.prefill_tps.median()
     }
 
     fn decode(&self) -> f64 {
-        median(&self.decode_tps)
+        self.decode_tps.median()
     }
 
     fn to_json(&self) -> Value {
         json!({
-            "prefill_tokens_per_s": { "median": self.prefill(), "samples": self.prefill_tps },
-            "decode_tokens_per_s": { "median": self.decode(), "samples": self.decode_tps },
+            "prefill_tokens_per_s": self.prefill_tps.to_json(),
+            "decode_tokens_per_s": self.decode_tps.to_json(),
             "last_answer": self.last_answer,
         })
     }
@@ -119,7 +117,6 @@ pub fn run(rest: &[String]) -> Result<()> {
     }
 
     let mut result = json!({
-        "date": machine::today(),
         "machine": machine,
         "model": model.file_name().map(|name| name.to_string_lossy().into_owned()),
         "tokens": { "prefill": plan.n_prefill, "decode": plan.n_decode, "decode_peer": plan.n_decode_peer },
@@ -133,35 +130,13 @@ pub fn run(rest: &[String]) -> Result<()> {
         result["llama_cpp_vulkan"] = theirs.to_json();
         result["ratio"] = json!({ "prefill": prefill, "decode": decode });
     }
-    write_result(&result, &ours.device)
+    result::write("decode", &ours.device, result)
 }
 
 /// One repetition of our own program.
 fn ours_arguments(command: &mut Command, model: &Path, plan: &Plan) {
     command.arg("bench").arg("--model").arg(model).args(["--format", "json", "--repetitions", "1"]);
     command.args(["--n-prompt", &plan.n_prefill.to_string(), "--n-gen", &plan.n_decode.to_string()]);
-}
-
-/// Writes the result where results are kept.
-fn write_result(result: &Value, gpu: &str) -> Result<()> {
-    let folder = process::repository_root().join("bench/results");
-    std::fs::create_dir_all(&folder).map_err(|error| Error::io("make the folder", &folder, &error))?;
-    let path = folder.join(format!("{}-{}.json", machine::today(), machine::slug(gpu)));
-    std::fs::write(&path, format!("{result:#}\n")).map_err(|error| Error::io("write", &path, &error))?;
-    println!("wrote {}", path.display());
-    Ok(())
-}
-
-/// The middle of the samples; of an even number, the mean of the two in the middle.
-fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match (sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
-        (Some(below), Some(above)) if sorted.len().is_multiple_of(2) => f64::midpoint(*below, *above),
-        (_, Some(middle)) => *middle,
-        (_, None) => f64::NAN,
-    }
 }
 
 /// Reads what `adapter-cli bench` printed.
@@ -213,13 +188,5 @@ mod tests {
         assert_eq!((ours.prefill_tps, ours.decode_tps, ours.device.as_str()), (120.5, 30.25, "llvmpipe"));
         assert!(parse_ours("{\"tests\": []}").is_err());
         assert!(parse_ours("no GPU").is_err());
-    }
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median(&[7.0]), 7.0);
-        assert!(median(&[]).is_nan());
     }
 }

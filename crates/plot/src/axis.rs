@@ -2,8 +2,10 @@
 
 /// A range of values and where it lies in the picture.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Axis {
+pub struct Axis {
+    /// The lowest value.
     pub low: f64,
+    /// The highest one.
     pub high: f64,
     /// Where `low` is drawn.
     pub start: f64,
@@ -44,7 +46,7 @@ impl Axis {
 }
 
 /// A value with as many digits as a reader wants: 4 significant ones, no zeros behind.
-pub(super) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-3..1e5).contains(&size) {
         return format!("{value:.1e}").replace('-', "\u{2212}");
@@ -59,7 +61,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A count with its thousands apart: `12,500`.
-pub(super) fn count(value: u64) -> String {
+pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -2,19 +2,27 @@
 
 use std::fmt::Write;
 
-pub(super) const INK: &str = "#24292f";
-pub(super) const QUIET: &str = "#57606a";
-pub(super) const GRID: &str = "#e3e6ea";
-pub(super) const PAPER: &str = "#ffffff";
+/// Titles.
+pub const INK: &str = "#24292f";
+/// Numbers and names of axes.
+pub const QUIET: &str = "#57606a";
+/// Lines behind everything.
+pub const GRID: &str = "#e3e6ea";
+/// The background.
+pub const PAPER: &str = "#ffffff";
 
 /// A picture that is being written.
-pub(super) struct Svg(String);
+#[derive(Debug)]
+pub struct Svg(String);
 
 /// Where a text is held.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Anchor {
+pub enum Anchor {
+    /// At its beginning.
     Start,
+    /// At its middle.
     Middle,
+    /// At its end.
     End,
 }
 
@@ -35,6 +43,7 @@ impl Svg {
         svg
     }
 
+    /// A text at a point; `style` are attributes.
     pub fn text(&mut self, x: f64, y: f64, anchor: Anchor, style: &str, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
@@ -55,6 +64,7 @@ impl Svg {
         }
     }
 
+    /// A thin line.
     pub fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), colour: &str) {
         self.push(format_args!(
             "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"
@@ -67,6 +77,8 @@ impl Svg {
         self.0.push('\n');
     }
 
+    /// The whole picture.
+    #[must_use]
     pub fn finish(mut self) -> String {
         self.0.push_str("</svg>\n");
         self.0
@@ -79,7 +91,7 @@ impl Svg {
 }
 
 /// Text as it can stand in XML 1.0, which has no way to write most control characters.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -95,7 +107,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A line through points, or a dot for a single one.
-pub(super) fn polyline(points: &[(f64, f64)]) -> String {
+pub fn polyline(points: &[(f64, f64)]) -> String {
     let mut d = String::new();
     for (index, (x, y)) in points.iter().enumerate() {
         let _ = write!(d, "{}{} {}", if index == 0 { 'M' } else { 'L' }, place(*x), place(*y));
@@ -107,12 +119,12 @@ pub(super) fn polyline(points: &[(f64, f64)]) -> String {
 }
 
 /// A dot at each point.
-pub(super) fn dots(points: &[(f64, f64)]) -> String {
+pub fn dots(points: &[(f64, f64)]) -> String {
     points.iter().map(|(x, y)| format!("M{} {}h0", place(*x), place(*y))).collect()
 }
 
 /// A coordinate with a tenth of a pixel.
-pub(super) fn place(value: f64) -> String {
+pub fn place(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
