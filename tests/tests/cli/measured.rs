@@ -65,7 +65,8 @@ fn depth_fills_the_context_before_the_tests() {
 #[test]
 fn measurements_that_cannot_be_made_are_wrong_use() {
     let home = Home::new();
-    home.refuse("bench -m TINY --depth 100000", 2, "no room", "or less");
+    home.refuse("bench -m TINY --depth 100000", 2, "no room", "-p and -n");
+    home.refuse("bench -m TINY --depth 100000 -p 8 -n 4", 2, "no room", "--depth 119 or less");
     home.refuse("bench -m TINY --train 4", 2, "4x128", "--help");
     home.refuse("bench -m TINY --train 1x1", 2, "at least 2 tokens", "--help");
     home.refuse("bench -m TINY --train 1x8 --adapter-layers 99", 2, "99", "at most");

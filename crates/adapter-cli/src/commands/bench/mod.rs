@@ -141,7 +141,11 @@ fn plans(flags: &Bench, n_context: u32) -> Result<Vec<(Kind, u32)>, Failure> {
     if deepest > 0 && deepest.saturating_add(flags.n_prompt.max(flags.n_gen)) >= limit {
         let most = limit.saturating_sub(flags.n_prompt.max(flags.n_gen)).saturating_sub(1);
         let message = format!("--depth {deepest} leaves no room for the tests in a context of {limit} tokens");
-        return Err(Failure::wrong_use(message, format!("give --depth {most} or less")));
+        let hint = match most {
+            0 => "give fewer tokens to -p and -n".to_owned(),
+            most => format!("give --depth {most} or less"),
+        };
+        return Err(Failure::wrong_use(message, hint));
     }
     for (flag, n) in [("-p", flags.n_prompt), ("-n", flags.n_gen)] {
         if n > limit {
