@@ -5,9 +5,13 @@
 // Dispatch:   one workgroup a kv head and SLOTS slots; a slot is one (token, query head of the group), so that keys and
 //             values are read once for all of them. 64 keys a round: a thread a key for the scores, then a thread a vec4
 //             of the head for the sum over values.
-// Variants:   PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
+// Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
+//             SPLIT = 1 for long contexts: a workgroup sees the keys of one of num_workgroups.z stretches and leaves its sums,
+//             the highest score and the sum of the weights to attention_merge.
+//             PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step
+#import kv
 struct Params {
     n_heads: u32,
     n_kv_heads: u32,
@@ -17,9 +21,12 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> k_cache: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> v_cache: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<Stored>;
+@group(0) @binding(4) var<storage, read> v_cache: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+#if SPLIT
+@group(0) @binding(6) var<storage, read_write> stats: array<f32>; // [stretches, T, H, 2]: highest score, sum of the weights
+#end
 #if PACKED
 @group(0) @binding(6) var<storage, read> starts: array<u32>; // [T] first token of each token's text
 @group(0) @binding(7) var<storage, read_write> stats: array<f32>; // [T, H, 2]: log-sum-exp of the scores, and a place for the gradient
@@ -33,7 +40,8 @@ var<workgroup> part_sums: array<f32, 64>;
 const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
     let d = params.head_vec4;
     let per_group = params.n_heads / params.n_kv_heads;
     let kv_head = group.y;
@@ -55,25 +63,40 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum${s} = vec4(0.0);
     var weight_sum${s} = 0.0;
 #end
+#if SPLIT
+    // Whole rounds of 64 keys; a stretch past the end has none.
+    let span = (n_keys + groups.z * 64u - 1u) / (groups.z * 64u) * 64u;
+    let from_key = group.z * span;
+    let to_key = min(n_keys, from_key + span);
+    let part = group.z * step.n_tokens * params.n_heads; // rows of the stretches before
+#else
+    let from_key = start0 & ~7u; // starts ascend: no slot looks further back
+    let to_key = n_keys;
+#end
     if index < ${SLOTS}u { highest[index] = LOWEST; }
     let column = index % d;    // this thread's vec4 of the head in the second half
     let strand = index / d;    // and its share of the keys
     let n_strands = 64u / d;
     workgroupBarrier();
-    for (var first_key = start0 & ~7u; first_key < n_keys; first_key += 64u) { // starts ascend: no slot looks further back
+    for (var first_key = from_key; first_key < to_key; first_key += 64u) {
         let key = first_key + index;
-        let k_at = ((min(key, n_keys - 1u) >> 3u) * params.n_kv_heads + kv_head) * d * 8u + (min(key, n_keys - 1u) & 7u);
+        let k_at = ((min(key, n_keys - 1u) >> 3u) * params.n_kv_heads + kv_head) * (d + ${SCALES}u) * 8u + (min(key, n_keys - 1u) & 7u);
+#if SCALES
+        let k_scale = bitcast<f32>(k_cache[k_at + d * 8u]);
+#else
+        let k_scale = 1.0;
+#end
 #for s in 0..SLOTS
         var dots${s} = vec4(0.0);
 #end
         for (var i = 0u; i < d; i++) {
-            let k = k_cache[k_at + i * 8u];
+            let k = restored(k_cache[k_at + i * 8u]);
 #for s in 0..SLOTS
             dots${s} = fma(q_slots[${s}u * d + i], k, dots${s});
 #end
         }
 #for s in 0..SLOTS
-        scores[${64*s}u + index] = select(LOWEST, (dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w), key <= visible${s} && key >= start${s});
+        scores[${64*s}u + index] = select(LOWEST, ((dots${s}.x + dots${s}.y) + (dots${s}.z + dots${s}.w)) * k_scale, key <= visible${s} && key >= start${s});
 #end
         workgroupBarrier();
         if index < ${SLOTS}u {
@@ -88,14 +111,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         scores[${64*s}u + index] = select(0.0, exp(max(scores[${64*s}u + index] - highest[${s}u], -80.0)), key <= visible${s} && key >= start${s});
 #end
         workgroupBarrier();
-        let n_round = min(64u, n_keys - first_key);
+        let n_round = min(64u, to_key - first_key);
 #for s in 0..SLOTS
         sum${s} *= shrink[${s}u];
         weight_sum${s} *= shrink[${s}u];
 #end
         if strand < n_strands {
             for (var j = strand; j < n_round; j += n_strands) {
-                let v = v_cache[((first_key + j) * params.n_kv_heads + kv_head) * d + column];
+                let v_at = ((first_key + j) * params.n_kv_heads + kv_head) * (d + ${SCALES}u);
+#if SCALES
+                let v = restored(v_cache[v_at + column]) * bitcast<f32>(v_cache[v_at + d]);
+#else
+                let v = restored(v_cache[v_at + column]);
+#end
 #for s in 0..SLOTS
                 {
                     let weight = scores[${64*s}u + j];
@@ -118,7 +146,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             total += parts[index + other * d];
             total_weight += part_sums[index + other * d];
         }
+#if SPLIT
+        o[part * d + row${s} + column] = total;
+        if column == 0u {
+            stats[(part + row${s} / d) * 2u] = highest[${s}u];
+            stats[(part + row${s} / d) * 2u + 1u] = total_weight;
+        }
+#else
         o[row${s} + column] = total / total_weight;
+#end
 #if PACKED
         if column == 0u { stats[row${s} / d * 2u] = highest[${s}u] + log(total_weight); }
 #end

@@ -1,9 +1,11 @@
 // kv_cache_write: splits the fused q,k,v product of a step; q and k are turned by rope, k and v go into the cache.
 // Source:     rope as in rope.wgsl; the cache layout is described in shaders/README.md ("KV cache").
 // Shapes:     qkv [T, (H + 2K) D]; q [T, H, D]; k_cache [positions/8, K, D/4, 8] of vec4; v_cache [positions, K, D].
-// Variants:   PACKED = 1 for training: several texts side by side.
+// Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
+//             PACKED = 1 for training: several texts side by side.
 // Dispatch:   one thread a vec4 of qkv.   Twin: crates/reference/src/kv_cache.rs   Budget: NMSE <= 1e-7.
 #import step
+#import kv
 #import rotate
 struct Params {
     n_tokens: u32,
@@ -16,8 +18,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> table: array<vec4<f32>>; // [positions, D/4]
 @group(0) @binding(3) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> q: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> k_cache: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> v_cache: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> k_cache: array<Stored>;
+@group(0) @binding(6) var<storage, read_write> v_cache: array<Stored>;
 #if PACKED
 @group(0) @binding(7) var<storage, read> starts: array<u32>; // [T] first token of each token's text
 #end
@@ -32,21 +34,43 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let t = at / (d * (params.n_heads + 2u * params.n_kv_heads));
     if t >= params.n_tokens { return; }
     let position = step.past + t;
-    let value = qkv[at];
-    if head >= params.n_heads + params.n_kv_heads {
-        let kv_head = head - params.n_heads - params.n_kv_heads;
-        v_cache[(position * params.n_kv_heads + kv_head) * d + i] = value;
+#if PACKED
+    let turns = (t - starts[t]) * d; // every text counts its positions from 0
+#else
+    let turns = position * d;
+#end
+    let is_value = head >= params.n_heads + params.n_kv_heads;
+    var value = qkv[at];
+    if !is_value { value = rotate(value, table[turns + i]); }
+    if head < params.n_heads {
+        q[(t * params.n_heads + head) * d + i] = value;
         return;
     }
-#if PACKED
-    let turned = rotate(value, table[(t - starts[t]) * d + i]); // every text counts its positions from 0
+#if SCALES
+    // The largest of the head; each of its threads finds it, and the first one writes it.
+    var largest = 0.0;
+    for (var j = 0u; j < d; j++) {
+        var other = qkv[at - i + j];
+        if !is_value { other = rotate(other, table[turns + j]); }
+        let size = abs(other);
+        largest = max(largest, max(max(size.x, size.y), max(size.z, size.w)));
+    }
+    let unit = stored(value, largest);
 #else
-    let turned = rotate(value, table[position * d + i]);
+    let unit = stored(value);
 #end
-    if head < params.n_heads {
-        q[(t * params.n_heads + head) * d + i] = turned;
+    let units = d + ${SCALES}u;
+    if is_value {
+        let v_at = (position * params.n_kv_heads + head - params.n_heads - params.n_kv_heads) * units;
+        v_cache[v_at + i] = unit;
+#if SCALES
+        if i == 0u { v_cache[v_at + d] = bitcast<u32>(largest); }
+#end
     } else {
-        let kv_head = head - params.n_heads;
-        k_cache[(((position >> 3u) * params.n_kv_heads + kv_head) * d + i) * 8u + (position & 7u)] = turned;
+        let k_at = ((position >> 3u) * params.n_kv_heads + head - params.n_heads) * units * 8u + (position & 7u);
+        k_cache[k_at + i * 8u] = unit;
+#if SCALES
+        if i == 0u { k_cache[k_at + d * 8u] = bitcast<u32>(largest); }
+#end
     }
 }

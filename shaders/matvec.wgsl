@@ -2,29 +2,37 @@
 // Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
 // Shapes:     w [N,C] in tiles of 8 rows; x [C]; y [N] or, with swiglu, [N/2]. C = 32 * n_blocks.
 // Dispatch:   a thread owns lane `row & 7` of ROWS neighbouring tiles; SLICES threads share a row and add up at the end.
-// Variants:   X = broadcast (subgroups of at least 8: a block of x is one load a lane) | uniform (x is a uniform buffer,
-//             X_VEC4 long) | storage.  EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
+// Variants:   X = broadcast (subgroups of at least 8: a block of x is one load a lane) | storage.
+//             NORM = 1: x goes through an RMS norm first (arXiv:1910.07467, eq. 4): its weights are multiplied in as x is read,
+//             its scale, which is the same for all channels, at the end.
+//             EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
 struct Params {
     n_rows: u32,     // N of this part
     n_tiles: u32,    // ceil(N / 8)
     n_blocks: u32,   // C / 32
     y_offset: u32,   // where the part's first row goes
+    eps: f32,        // of the norm
+    x_first: u32,    // where x starts, in vec4: with NORM one row of several
+    unused0: u32,
+    unused1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-#if X == uniform
-@group(0) @binding(3) var<uniform> x: array<vec4<f32>, ${X_VEC4}>; // [C/4]
-#else
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [C/4]
-#end
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
+#if NORM
+@group(0) @binding(5) var<storage, read> norm: array<vec4<f32>>; // [C/4]
+#end
 #import ${FORMAT}
 #import silu
 #if SLICES == 1
 #else
 var<workgroup> partial: array<f32, ${WG*ROWS}>;
+#if NORM
+var<workgroup> partial_squares: array<f32, ${WG}>;
+#end
 #end
 
 fn write_row(row: u32, value: f32) {
@@ -47,15 +55,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let tile${r} = min(first_tile + ${r}u, last_tile); // past the end: read something valid, write nothing
     var sum${r} = 0.0;
 #end
+#if NORM
+    var squares = vec4(0.0);
+#end
     for (var b = slice; b < params.n_blocks; b += ${SLICES}u) {
 #if X == broadcast
+#if NORM
+        let raw = x[params.x_first + b * 8u + lane];
+        squares = fma(raw, raw, squares); // this lane's channels only
+        let x_lane = raw * norm[b * 8u + lane];
+#else
         let x_lane = x[b * 8u + lane];
+#end
 #for i in 0..8
         let x${i} = subgroupBroadcast(x_lane, ${i}u);
 #end
 #else
 #for i in 0..8
+#if NORM
+        let raw${i} = x[params.x_first + b * 8u + ${i}u];
+        squares = fma(raw${i}, raw${i}, squares);
+        let x${i} = raw${i} * norm[b * 8u + ${i}u];
+#else
         let x${i} = x[b * 8u + ${i}u];
+#end
 #end
 #end
         let x_four = ((x0 + x1) + (x2 + x3)) + ((x4 + x5) + (x6 + x7));
@@ -64,11 +87,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         sum${r} += dot_block(tile${r}, b, lane, x0, x1, x2, x3, x4, x5, x6, x7, x_sum);
 #end
     }
+#if NORM
+    var square_sum = (squares.x + squares.y) + (squares.z + squares.w);
+#if X == broadcast
+    square_sum = subgroupAdd(square_sum); // a workgroup is 8 lanes
+#end
+#end
 #if SLICES == 1
 #else
     // A fixed order of additions: the same input gives the same bits.
 #for r in 0..ROWS
     partial[index * ${ROWS}u + ${r}u] = sum${r};
+#end
+#if NORM
+    partial_squares[index] = square_sum;
 #end
     workgroupBarrier();
     if slice != 0u { return; }
@@ -76,7 +108,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #for r in 0..ROWS
         sum${r} += partial[(index + s * 8u) * ${ROWS}u + ${r}u];
 #end
+#if NORM
+        square_sum += partial_squares[index + s * 8u];
+#end
     }
+#end
+#if NORM
+    let scale = inverseSqrt(square_sum / f32(params.n_blocks * 32u) + params.eps);
+#for r in 0..ROWS
+    sum${r} *= scale;
+#end
 #end
 #if EPILOGUE == swiglu
 #for r in 0..PAIRS

@@ -1,25 +1,25 @@
 // Bit fields of a word as four floats. Quantized weights are repacked (crates/engine/src/formats/repack.rs) so that four
 // neighbouring weights sit at the same bit offset of a word's four bytes.
+const BYTES = vec4<u32>(0x1u, 0x100u, 0x10000u, 0x1000000u);
+const PER_BYTE = vec4<f32>(1.0, 0.00390625, 0.0000152587890625, 0.000000059604644775390625); // 256^-byte
 
-// The low (`n`) and high (`n`) nibble of each byte as 1 + n/16, made by putting the nibble on top of the mantissa of 1.0:
-// one AND and one OR instead of a shift, an AND and an integer-to-float conversion. The caller subtracts the ones.
-fn low_nibbles_plus_16(w: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>((vec4(w << 19u, w << 11u, w << 3u, w >> 5u) & vec4(0x00780000u)) | vec4(0x3f800000u));
+// `mask` (at most 127) of each byte, left where it is: byte k as 256^k times its value, which is exact, and so is taking the
+// factor off again with PER_BYTE. One AND and one conversion; shifts that differ from lane to lane cost SwiftShader ten times that.
+fn fields_in_place(w: u32, mask: u32) -> vec4<f32> {
+    return vec4<f32>(vec4<i32>(vec4(w) & (BYTES * mask)));
 }
-fn high_nibbles_plus_16(w: u32) -> vec4<f32> {
-    return bitcast<vec4<f32>>((vec4(w << 15u, w << 7u, w >> 1u, w >> 9u) & vec4(0x00780000u)) | vec4(0x3f800000u));
+// `mask` (at most 127) of each byte.
+fn fields(w: u32, mask: u32) -> vec4<f32> {
+    return fields_in_place(w, mask) * PER_BYTE;
 }
-// `mask` of each byte after a shift by `shift` bits, 0..255.
-fn byte_fields(w: u32, shift: u32, mask: u32) -> vec4<u32> {
-    return (vec4(w) >> (vec4(0u, 8u, 16u, 24u) + vec4(shift))) & vec4(mask);
-}
-// Four signed bytes.
+// Four signed bytes. The sign bits of the lower three are turned over, which adds 128; the highest has the word's own sign.
 fn signed_bytes(w: u32) -> vec4<f32> {
-    return vec4<f32>((vec4<i32>(vec4(w) << vec4(24u, 16u, 8u, 0u))) >> vec4(24u));
+    let flipped = vec4<i32>(vec4(w ^ 0x808080u) & (BYTES * 255u));
+    return fma(vec4<f32>(flipped), PER_BYTE, vec4(-128.0, -128.0, -128.0, 0.0));
 }
-// Bits `first..first+4` of `bits` as 0 or `value`.
-fn four_bits(bits: u32, first: u32, value: u32) -> vec4<u32> {
-    return ((vec4(bits) >> (vec4(0u, 1u, 2u, 3u) + vec4(first))) & vec4(1u)) * value;
+// The lowest four bits of `bits` as 0 or `value`.
+fn four_bits(bits: u32, value: f32) -> vec4<f32> {
+    return vec4<f32>(vec4<i32>(vec4(bits) & vec4(1u, 2u, 4u, 8u))) * (value * vec4(1.0, 0.5, 0.25, 0.125));
 }
 // One byte of a 16-byte unit.
 fn byte_at(unit: vec4<u32>, index: u32) -> u32 {

@@ -15,14 +15,14 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let scale = d.x * vec2(f32(first & 15u), f32(second & 15u));
     let minimum = d.y * vec2(f32(first >> 4u), f32(second >> 4u));
     return array<vec4<f32>, 8>(
-        scale.x * vec4<f32>(byte_fields(w.x, 0u, 3u)) - vec4(minimum.x),
-        scale.x * vec4<f32>(byte_fields(w.x, 2u, 3u)) - vec4(minimum.x),
-        scale.x * vec4<f32>(byte_fields(w.x, 4u, 3u)) - vec4(minimum.x),
-        scale.x * vec4<f32>(byte_fields(w.x, 6u, 3u)) - vec4(minimum.x),
-        scale.y * vec4<f32>(byte_fields(w.y, 0u, 3u)) - vec4(minimum.y),
-        scale.y * vec4<f32>(byte_fields(w.y, 2u, 3u)) - vec4(minimum.y),
-        scale.y * vec4<f32>(byte_fields(w.y, 4u, 3u)) - vec4(minimum.y),
-        scale.y * vec4<f32>(byte_fields(w.y, 6u, 3u)) - vec4(minimum.y),
+        scale.x * fields(w.x, 3u) - vec4(minimum.x),
+        scale.x * fields(w.x >> 2u, 3u) - vec4(minimum.x),
+        scale.x * fields(w.x >> 4u, 3u) - vec4(minimum.x),
+        scale.x * fields(w.x >> 6u, 3u) - vec4(minimum.x),
+        scale.y * fields(w.y, 3u) - vec4(minimum.y),
+        scale.y * fields(w.y >> 2u, 3u) - vec4(minimum.y),
+        scale.y * fields(w.y >> 4u, 3u) - vec4(minimum.y),
+        scale.y * fields(w.y >> 6u, 3u) - vec4(minimum.y),
     );
 }
 // Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).

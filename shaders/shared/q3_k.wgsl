@@ -13,14 +13,14 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let d = unpack2x16float(weight_s[super_block * 8u + lane]).x;
     let scale = d * vec2(signed_byte_at(scales, 2u * part), signed_byte_at(scales, 2u * part + 1u));
     return array<vec4<f32>, 8>(
-        scale.x * (vec4<f32>(byte_fields(w.x, 0u, 3u) | four_bits(high, 0u, 4u)) - vec4(4.0)),
-        scale.x * (vec4<f32>(byte_fields(w.x, 2u, 3u) | four_bits(high, 4u, 4u)) - vec4(4.0)),
-        scale.x * (vec4<f32>(byte_fields(w.x, 4u, 3u) | four_bits(high, 8u, 4u)) - vec4(4.0)),
-        scale.x * (vec4<f32>(byte_fields(w.x, 6u, 3u) | four_bits(high, 12u, 4u)) - vec4(4.0)),
-        scale.y * (vec4<f32>(byte_fields(w.y, 0u, 3u) | four_bits(high, 16u, 4u)) - vec4(4.0)),
-        scale.y * (vec4<f32>(byte_fields(w.y, 2u, 3u) | four_bits(high, 20u, 4u)) - vec4(4.0)),
-        scale.y * (vec4<f32>(byte_fields(w.y, 4u, 3u) | four_bits(high, 24u, 4u)) - vec4(4.0)),
-        scale.y * (vec4<f32>(byte_fields(w.y, 6u, 3u) | four_bits(high, 28u, 4u)) - vec4(4.0)),
+        scale.x * (fields(w.x, 3u) + four_bits(high, 4.0) - vec4(4.0)),
+        scale.x * (fields(w.x >> 2u, 3u) + four_bits(high >> 4u, 4.0) - vec4(4.0)),
+        scale.x * (fields(w.x >> 4u, 3u) + four_bits(high >> 8u, 4.0) - vec4(4.0)),
+        scale.x * (fields(w.x >> 6u, 3u) + four_bits(high >> 12u, 4.0) - vec4(4.0)),
+        scale.y * (fields(w.y, 3u) + four_bits(high >> 16u, 4.0) - vec4(4.0)),
+        scale.y * (fields(w.y >> 2u, 3u) + four_bits(high >> 20u, 4.0) - vec4(4.0)),
+        scale.y * (fields(w.y >> 4u, 3u) + four_bits(high >> 24u, 4.0) - vec4(4.0)),
+        scale.y * (fields(w.y >> 6u, 3u) + four_bits(high >> 28u, 4.0) - vec4(4.0)),
     );
 }
 // Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).

@@ -6,15 +6,16 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
     let scale = unpack2x16float(weight_s[at]).x;
+    let h = w >> vec4(4u);
     return array<vec4<f32>, 8>(
-        scale * (vec4<f32>(byte_fields(w.x, 0u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.y, 0u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.z, 0u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.w, 0u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.x, 4u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.y, 4u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.z, 4u, 15u)) - vec4(8.0)),
-        scale * (vec4<f32>(byte_fields(w.w, 4u, 15u)) - vec4(8.0)),
+        scale * (fields(w.x, 15u) - vec4(8.0)),
+        scale * (fields(w.y, 15u) - vec4(8.0)),
+        scale * (fields(w.z, 15u) - vec4(8.0)),
+        scale * (fields(w.w, 15u) - vec4(8.0)),
+        scale * (fields(h.x, 15u) - vec4(8.0)),
+        scale * (fields(h.y, 15u) - vec4(8.0)),
+        scale * (fields(h.z, 15u) - vec4(8.0)),
+        scale * (fields(h.w, 15u) - vec4(8.0)),
     );
 }
 fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>,
@@ -22,16 +23,15 @@ fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
     let scale = unpack2x16float(weight_s[at]);
-    var v = low_nibbles_plus_16(w.x) * x0;
-    v = fma(low_nibbles_plus_16(w.y), x1, v);
-    v = fma(low_nibbles_plus_16(w.z), x2, v);
-    v = fma(low_nibbles_plus_16(w.w), x3, v);
-    v = fma(high_nibbles_plus_16(w.x), x4, v);
-    v = fma(high_nibbles_plus_16(w.y), x5, v);
-    v = fma(high_nibbles_plus_16(w.z), x6, v);
-    v = fma(high_nibbles_plus_16(w.w), x7, v);
-    // v holds sum(x * (1 + q/16)): take the ones off, then scale. The relative error of the difference stays below
-    // 2^-19, far inside the budget, because q/16 is of the order of the 1 it is added to.
-    let products = 16.0 * ((v.x + v.y) + (v.z + v.w) - x_sum);
-    return scale.x * (products - 8.0 * x_sum);
+    let h = w >> vec4(4u);
+    var v = fields_in_place(w.x, 15u) * x0;
+    v = fma(fields_in_place(w.y, 15u), x1, v);
+    v = fma(fields_in_place(w.z, 15u), x2, v);
+    v = fma(fields_in_place(w.w, 15u), x3, v);
+    v = fma(fields_in_place(h.x, 15u), x4, v);
+    v = fma(fields_in_place(h.y, 15u), x5, v);
+    v = fma(fields_in_place(h.z, 15u), x6, v);
+    v = fma(fields_in_place(h.w, 15u), x7, v);
+    v *= PER_BYTE;
+    return scale.x * ((v.x + v.y) + (v.z + v.w) - 8.0 * x_sum);
 }

@@ -12,15 +12,16 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let d = unpack2x16float(weight_s[super_block * 8u + lane]);
     let scale = d.x * f32(byte_at(scales, part));
     let minimum = d.y * f32(byte_at(scales, part + 8u));
+    let h = w >> vec4(4u);
     return array<vec4<f32>, 8>(
-        scale * vec4<f32>(byte_fields(w.x, 0u, 15u) | four_bits(high, 0u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.y, 0u, 15u) | four_bits(high, 4u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.z, 0u, 15u) | four_bits(high, 8u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.w, 0u, 15u) | four_bits(high, 12u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.x, 4u, 15u) | four_bits(high, 16u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.y, 4u, 15u) | four_bits(high, 20u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.z, 4u, 15u) | four_bits(high, 24u, 16u)) - vec4(minimum),
-        scale * vec4<f32>(byte_fields(w.w, 4u, 15u) | four_bits(high, 28u, 16u)) - vec4(minimum),
+        scale * (fields(w.x, 15u) + four_bits(high, 16.0)) - vec4(minimum),
+        scale * (fields(w.y, 15u) + four_bits(high >> 4u, 16.0)) - vec4(minimum),
+        scale * (fields(w.z, 15u) + four_bits(high >> 8u, 16.0)) - vec4(minimum),
+        scale * (fields(w.w, 15u) + four_bits(high >> 12u, 16.0)) - vec4(minimum),
+        scale * (fields(h.x, 15u) + four_bits(high >> 16u, 16.0)) - vec4(minimum),
+        scale * (fields(h.y, 15u) + four_bits(high >> 20u, 16.0)) - vec4(minimum),
+        scale * (fields(h.z, 15u) + four_bits(high >> 24u, 16.0)) - vec4(minimum),
+        scale * (fields(h.w, 15u) + four_bits(high >> 28u, 16.0)) - vec4(minimum),
     );
 }
 // Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).

@@ -12,15 +12,16 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let scales = weight_q[(super_block * 13u + 12u) * 8u + lane];
     let d = unpack2x16float(weight_s[super_block * 8u + lane]).x;
     let scale = d * vec2(signed_byte_at(scales, 2u * part), signed_byte_at(scales, 2u * part + 1u));
+    let h = w >> vec4(4u);
     return array<vec4<f32>, 8>(
-        scale.x * (vec4<f32>(byte_fields(w.x, 0u, 15u) | (byte_fields(high.x, 0u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.x * (vec4<f32>(byte_fields(w.y, 0u, 15u) | (byte_fields(high.x, 2u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.x * (vec4<f32>(byte_fields(w.z, 0u, 15u) | (byte_fields(high.x, 4u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.x * (vec4<f32>(byte_fields(w.w, 0u, 15u) | (byte_fields(high.x, 6u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.y * (vec4<f32>(byte_fields(w.x, 4u, 15u) | (byte_fields(high.y, 0u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.y * (vec4<f32>(byte_fields(w.y, 4u, 15u) | (byte_fields(high.y, 2u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.y * (vec4<f32>(byte_fields(w.z, 4u, 15u) | (byte_fields(high.y, 4u, 3u) << vec4(4u))) - vec4(32.0)),
-        scale.y * (vec4<f32>(byte_fields(w.w, 4u, 15u) | (byte_fields(high.y, 6u, 3u) << vec4(4u))) - vec4(32.0)),
+        scale.x * (fields(w.x, 15u) + 16.0 * fields(high.x, 3u) - vec4(32.0)),
+        scale.x * (fields(w.y, 15u) + 16.0 * fields(high.x >> 2u, 3u) - vec4(32.0)),
+        scale.x * (fields(w.z, 15u) + 16.0 * fields(high.x >> 4u, 3u) - vec4(32.0)),
+        scale.x * (fields(w.w, 15u) + 16.0 * fields(high.x >> 6u, 3u) - vec4(32.0)),
+        scale.y * (fields(h.x, 15u) + 16.0 * fields(high.y, 3u) - vec4(32.0)),
+        scale.y * (fields(h.y, 15u) + 16.0 * fields(high.y >> 2u, 3u) - vec4(32.0)),
+        scale.y * (fields(h.z, 15u) + 16.0 * fields(high.y >> 4u, 3u) - vec4(32.0)),
+        scale.y * (fields(h.w, 15u) + 16.0 * fields(high.y >> 6u, 3u) - vec4(32.0)),
     );
 }
 // Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).

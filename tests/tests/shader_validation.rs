@@ -14,20 +14,26 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         let layout = Layout::of(tensor_type).unwrap();
         all.push(("embedding", constants([("FORMAT", layout.fragment.to_owned())]), false));
         for epilogue in [Epilogue::Store, Epilogue::Add, Epilogue::Swiglu] {
-            for x in [Input::Broadcast, Input::Uniform, Input::Storage] {
-                for (rows, slices, wg) in [(4, 1, 8), (2, 8, 64)] {
-                    let (kernel, constants) = Variant::Matvec { x, rows, slices, wg }.kernel(&layout, epilogue, 256);
-                    all.push((kernel, constants, x == Input::Broadcast));
-                }
-                if x != Input::Uniform {
-                    for (rows, tokens) in [(4, 4), (4, 8), (8, 16)] {
-                        let (kernel, constants) = Variant::Registers { x, rows, tokens }.kernel(&layout, epilogue, 256);
+            for x in [Input::Broadcast, Input::Storage] {
+                for (rows, slices, wg) in [(4, 1, 8), (8, 1, 8), (2, 8, 64)] {
+                    // A subgroup's sum is the whole workgroup's, or there is none.
+                    for norm in [false, true].into_iter().filter(|norm| !norm || x == Input::Storage || wg == 8) {
+                        let variant = Variant::Matvec { x, rows, slices, wg };
+                        let (kernel, constants) = variant.kernel(&layout, epilogue, norm);
                         all.push((kernel, constants, x == Input::Broadcast));
                     }
                 }
+                for (rows, tokens) in [(4, 4), (4, 8), (8, 16)] {
+                    let (kernel, constants) = Variant::Registers { x, rows, tokens }.kernel(&layout, epilogue, false);
+                    all.push((kernel, constants, x == Input::Broadcast));
+                }
             }
-            let (kernel, constants) = Variant::Tiled.kernel(&layout, epilogue, 256);
-            all.push((kernel, constants, false));
+            // Short and long rows of one token and of many.
+            let lanes = [(1, 256), (1, 8192), (2, 256), (2, 12_288)].map(|(t, c)| Variant::lanes(t, c).unwrap());
+            for variant in lanes.into_iter().chain([Variant::Tiled]) {
+                let (kernel, constants) = variant.kernel(&layout, epilogue, false);
+                all.push((kernel, constants, false));
+            }
         }
         for variant in [BackwardVariant::Registers, BackwardVariant::Tiled] {
             for (add, wide) in [(false, false), (true, true)] {
@@ -39,10 +45,18 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
     let text = |value: u32| value.to_string();
     for slots in 1..=8 {
         let packed = ("PACKED", text(slots % 2));
-        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1)), packed];
+        let kv = ("KV", ["f32", "f16", "q8"][slots as usize % 3].to_owned());
+        let split = ("SPLIT", text(u32::from(slots % 4 == 0)));
+        let scales = ("SCALES", text(u32::from(slots % 3 == 2)));
+        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1)), packed, kv, scales, split];
         for vec4 in [1, 8, 16, 20, 32] {
             let mut set = constants(shared.clone());
             set.insert("HEAD_VEC4", text(vec4));
+            if vec4 <= 32 && slots <= 4 {
+                let mut keys = set.clone();
+                keys.insert("LANES", text(4));
+                all.push(("attention_keys", keys, false));
+            }
             all.push(("attention", set, false));
         }
         for regs in 1..=4 {
@@ -67,8 +81,10 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         for wg in [8, 64] {
             all.push(("gated_attention", constants([("APART", text(flag)), ("WG", text(wg))]), false));
         }
-        for kernel in ["kv_cache_write", "rope"] {
-            all.push((kernel, constants([("PACKED", text(flag))]), false));
+        all.push(("rope", constants([("PACKED", text(flag))]), false));
+        for (kv, scales) in [("f32", 0), ("f16", 0), ("q8", 1)] {
+            let set = [("PACKED", text(flag)), ("KV", kv.to_owned()), ("SCALES", text(scales))];
+            all.push(("kv_cache_write", constants(set), false));
         }
     }
     for vec4 in [1, 16, 20, 32, 64] {
@@ -80,7 +96,7 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             }
         }
     }
-    for plain in ["argmax", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample"] {
+    for plain in ["argmax", "attention_merge", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample"] {
         all.push((plain, constants([]), false));
     }
     all

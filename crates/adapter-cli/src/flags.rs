@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use adapter_engine::adapter::GateKind;
+use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::sampler::Sampling;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -90,6 +91,9 @@ pub struct ModelFlags {
     /// Tokens a conversation may have [default: what the model was trained for, at most 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub context: Option<u32>,
+    /// How keys and values are kept: f16 takes half the memory, q8 a quarter, and both round
+    #[arg(long, value_name = "FORMAT", default_value = "f32")]
+    pub kv: Kv,
 }
 
 /// Which adapter.
@@ -128,6 +132,28 @@ impl Gate {
             Self::Linear => GateKind::LINEAR,
             Self::Peft => GateKind::PEFT,
             Self::ScalarTanh => GateKind { activation: GateKind::PAPER.activation, ..GateKind::PEFT },
+        }
+    }
+}
+
+/// `--kv`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kv {
+    /// Exact.
+    F32,
+    /// Rounded to 11 bits.
+    F16,
+    /// Rounded to 8 bits.
+    Q8,
+}
+
+impl Kv {
+    /// What the engine calls it.
+    pub fn format(self) -> CacheFormat {
+        match self {
+            Self::F32 => CacheFormat::F32,
+            Self::F16 => CacheFormat::F16,
+            Self::Q8 => CacheFormat::Q8,
         }
     }
 }

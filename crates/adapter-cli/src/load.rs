@@ -181,7 +181,7 @@ impl Ready {
         let tokenizer = file.tokenizer()?;
         let gpu = gpu(global, false)?;
         let loaded = file.load(&gpu)?;
-        let mut session = Session::new(&loaded, &session_options(model, &file.config))?;
+        let mut session = Session::with_cache(&loaded, &session_options(model, &file.config), model.kv.format())?;
         let resident = match adapter_file {
             Some((name, file)) => Some(Adapter::load(&loaded, &name, &file)?),
             None => None,

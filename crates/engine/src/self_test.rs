@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 use crate::Error;
 use crate::formats::{TensorInfo, TensorType};
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
-use crate::ops::attention::{self, Heads};
+use crate::ops::attention::{self, Heads, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
-use crate::ops::kv_cache::{self, LayerCache};
+use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{self, Epilogue, Matrix, Shape};
 use crate::ops::rope::{Rope, Scaling};
 use crate::ops::sample::{self, Buffers, HISTORY};
@@ -216,7 +216,8 @@ impl Bench<'_> {
         let n = (n_tokens * n_heads * head_dim) as usize;
         let table = self.gpu.buffer_with("table", &angles().table(0..past + n_tokens))?;
         let size = kv_cache::plane_bytes(HEADS, past + n_tokens);
-        let cache = LayerCache { k: self.gpu.buffer("keys", size)?, v: self.gpu.buffer("values", size)? };
+        let (k, v) = (self.gpu.buffer("keys", size)?, self.gpu.buffer("values", size)?);
+        let cache = LayerCache { k, v, format: CacheFormat::F32 };
         let (q, o) = (self.gpu.buffer("q", n as u64 * 4 * 3)?, self.gpu.buffer("o", n as u64 * 4)?);
         // The past comes through the same kernel as the present.
         for (past, n_tokens, seed, name) in
@@ -233,6 +234,15 @@ impl Bench<'_> {
         let step = self.gpu.buffer_with("step", &[Step { past, n_tokens, ..Step::default() }])?;
         self.case("attention".to_owned(), &o, n, |plan| {
             attention::launch(plan, &step, &q, &cache, &o, HEADS, n_tokens, None)
+        })
+        .await?;
+        let parts = 3; // more than there are keys for
+        let sums = self.gpu.buffer("sums", u64::from(parts) * n as u64 * 4)?;
+        let stats = self.gpu.buffer("statistics", u64::from(parts * n_tokens * n_heads) * 8)?;
+        let variant = attention::Variant::choose(self.gpu, HEADS);
+        self.case("attention in stretches".to_owned(), &o, n, |plan| {
+            let parts = Stretches { n: parts, sums: &sums, stats: &stats };
+            attention::launch_stretches(plan, variant, &step, &q, &cache, &o, HEADS, n_tokens, parts)
         })
         .await?;
         let row = (adapter_len * n_kv_heads * head_dim) as usize;

@@ -8,11 +8,12 @@ use crate::adapter::Adapter;
 use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step};
 use crate::layers::block::{Activations, Context, GateUp, qkv_width};
 use crate::llama::Model;
+use crate::ops::attention::{Stretches, stretches};
+use crate::ops::embedding;
 use crate::ops::gated_attention::PromptCache;
-use crate::ops::kv_cache::{LayerCache, PAGE, plane_bytes};
-use crate::ops::matmul::{self, Epilogue};
+use crate::ops::kv_cache::{CacheFormat, LayerCache, PAGE};
+use crate::ops::matmul::{self, Epilogue, Norm};
 use crate::ops::sample::{self, HISTORY};
-use crate::ops::{embedding, rms_norm};
 use crate::sampler::Sampling;
 
 /// Tokens submitted ahead of the one the caller has seen: the GPU never waits for a read-back.
@@ -47,6 +48,7 @@ pub struct Session {
     ids: Vec<u32>,
     capacity: u32,
     cache: Vec<LayerCache>,
+    cache_format: CacheFormat,
     rope_table: Buffer,
     activations: Activations,
     step: Buffer,
@@ -59,6 +61,8 @@ pub struct Session {
     plans: HashMap<PlanKey, Plan>,
     sampling_plan: Option<(Sampling, Plan)>,
     read_back: VecDeque<wgpu::Buffer>,
+    /// Sums and statistics of attention in stretches.
+    stretch_scratch: [Buffer; 2],
 }
 
 struct ActiveAdapter {
@@ -82,12 +86,21 @@ impl Session {
     /// # Errors
     /// Too little memory.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
+        Self::with_cache(model, options, CacheFormat::default())
+    }
+
+    /// [`Session::new`] with keys and values stored in another format.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn with_cache(model: &Model, options: &SessionOptions, cache_format: CacheFormat) -> Result<Self, Error> {
         let (gpu, config) = (model.gpu(), model.config());
         let context = options.context.unwrap_or(4096).min(config.n_context).max(1);
         let default_chunk = if gpu.tier().cpu { 64 } else { 512 };
         let chunk = options.prefill_chunk.unwrap_or(default_chunk).clamp(1, context);
         let rows = |what: &str, width: u32| gpu.buffer(what, u64::from(chunk) * u64::from(width) * 4);
         let heads = config.heads();
+        let n_stretches = stretches(context.next_multiple_of(PAGE));
         let apart = model.0.blocks.iter().any(|block| matches!(block.gate_up, GateUp::Apart { .. }));
         let activations = Activations {
             x: rows("residual stream", config.n_channels)?,
@@ -107,6 +120,7 @@ impl Session {
             ids: Vec::new(),
             capacity: 0,
             cache: Vec::new(),
+            cache_format,
             rope_table: gpu.buffer("rope table", 16)?,
             activations,
             step: gpu.buffer("step", size_of::<Step>() as u64)?,
@@ -119,6 +133,10 @@ impl Session {
             plans: HashMap::new(),
             sampling_plan: None,
             read_back: (0..=AHEAD).map(|_| gpu.staging(4)).collect(),
+            stretch_scratch: [
+                gpu.buffer("attention sums", u64::from(n_stretches * heads.n_heads * heads.head_dim) * 4)?,
+                gpu.buffer("attention statistics", u64::from(n_stretches * heads.n_heads * 2) * 4)?,
+            ],
             model: model.clone(),
         };
         session.reserve(1)?;
@@ -305,11 +323,12 @@ impl Session {
         let capacity =
             len.max(self.capacity.saturating_mul(2)).next_multiple_of(PAGE).min(limit).max(len.next_multiple_of(8));
         let (gpu, config) = (self.model.gpu().clone(), self.model.config());
-        let size = plane_bytes(config.heads(), capacity);
+        let format = self.cache_format;
+        let size = format.plane_bytes(config.heads(), capacity);
         let mut encoder = gpu.encoder();
         let mut cache = Vec::with_capacity(config.n_layers as usize);
         for layer in 0..config.n_layers as usize {
-            let fresh = LayerCache { k: gpu.buffer("KV cache", size)?, v: gpu.buffer("KV cache", size)? };
+            let fresh = LayerCache { k: gpu.buffer("KV cache", size)?, v: gpu.buffer("KV cache", size)?, format };
             if let Some(old) = self.cache.get(layer) {
                 encoder.copy_buffer_to_buffer(old.k.raw(), 0, fresh.k.raw(), 0, old.k.size());
                 encoder.copy_buffer_to_buffer(old.v.raw(), 0, fresh.v.raw(), 0, old.v.size());
@@ -363,6 +382,8 @@ impl Session {
         let mut plan = PlanBuilder::new(model.gpu());
         let ids = if from_next_id { &self.next_id } else { &self.input_ids };
         embedding::launch(&mut plan, &model.0.embedding, ids, &self.activations.x, n_tokens)?;
+        let n = stretches(self.capacity);
+        let [sums, stats] = self.stretch_scratch.clone();
         let context = Context {
             config: model.config(),
             activations: &self.activations,
@@ -370,6 +391,7 @@ impl Session {
             rope_table: &self.rope_table,
             n_tokens,
             packed: None,
+            stretches: (n_tokens == 1 && n > 1).then_some(Stretches { n, sums: &sums, stats: &stats }),
         };
         for (layer, (block, cache)) in model.0.blocks.iter().zip(&self.cache).enumerate() {
             let prompt = self.adapter.as_ref().and_then(|active| {
@@ -396,10 +418,11 @@ impl Session {
             return Ok(());
         }
         let mut plan = PlanBuilder::new(model.gpu());
-        let norm = rms_norm::Shape { n_tokens: n, n_channels: config.n_channels, first_token: first, eps: config.eps };
-        rms_norm::launch(&mut plan, &self.activations.x, &model.0.output_norm, &self.head_input, norm)?;
+        let norm =
+            Norm { weight: &model.0.output_norm, eps: config.eps, first_token: first, scratch: &self.head_input };
         let shape = matmul::Shape { n_tokens: n, y_stride: config.n_vocab, y_offset: 0 };
-        matmul::launch(&mut plan, model.0.head(), &self.head_input, &self.logits, shape, Epilogue::Store)?;
+        let (x, head) = (&self.activations.x, model.0.head());
+        matmul::launch_normed(&mut plan, head, x, norm, &self.logits, shape, Epilogue::Store)?;
         self.plans.insert(key, plan.build()?);
         Ok(())
     }

@@ -8,7 +8,7 @@ use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::Buffer;
 use adapter_engine::ops::attention::{self, Heads, Variant};
 use adapter_engine::ops::gated_attention::{self, Gradients, PromptCache};
-use adapter_engine::ops::kv_cache::LayerCache;
+use adapter_engine::ops::kv_cache::{CacheFormat, LayerCache};
 use adapter_engine::ops::matmul::BackwardVariant;
 use adapter_engine::ops::rope::{self, Packed, Rope, Scaling};
 use adapter_engine::ops::swiglu::Rows;
@@ -191,12 +191,16 @@ pub fn attention(bench: &mut Bench<'_>) {
             let (o, lse) = twin::attention::forward(theirs, &wide_q, &wide_k, &wide_v, &firsts);
             let (dq, dk, dv) = twin::attention::backward(theirs, &wide_d, &wide_q, &wide_k, &wide_v, &o, &lse, &firsts);
 
-            let cache = LayerCache { k: bench.input(&cache_order(&k, heads)), v: bench.input(&v) };
+            let (keys, values) = (bench.input(&cache_order(&k, heads)), bench.input(&v));
+            let cache = LayerCache { k: keys, v: values, format: CacheFormat::F32 };
             let (step, starts_buffer) = (bench.step(0, n_tokens), bench.words(&starts));
             let [q, d_o] = [&q, &d_o].map(|values| bench.input(values));
             let mut variants = vec![Variant::Workgroup];
             if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) && head_dim <= 128 {
                 variants.push(Variant::Lanes);
+            }
+            if head_dim <= 128 {
+                variants.push(Variant::Keys);
             }
             for variant in variants.clone() {
                 let (out, stats) = (bench.output(o.len()), bench.in_place(&vec![0.0; 2 * lse.len()]));

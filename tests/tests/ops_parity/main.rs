@@ -20,11 +20,12 @@ use std::collections::BTreeSet;
 type Cases = fn(&mut Bench<'_>);
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, Cases); 18] = [
+const OPS: [(&str, Cases); 19] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
     ("matmul_tiled", products::matmul_tiled),
+    ("matmul_lanes", products::matmul_lanes),
     ("rms_norm", pointwise::rms_norm),
     ("rope", pointwise::rope),
     ("swiglu", pointwise::swiglu),

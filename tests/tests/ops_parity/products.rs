@@ -3,7 +3,7 @@
 use super::bench::{Bench, F32, QUANTIZED};
 use adapter_engine::formats::{TensorInfo, TensorType};
 use adapter_engine::ops::embedding;
-use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Shape, Variant};
+use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Norm, Shape, Variant};
 use adapter_engine::weights::{Loader, Order};
 use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
 use adapter_tests::uniform;
@@ -126,11 +126,32 @@ fn epilogues(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n
     }
 }
 
+/// The norm in front, of a row that is not the first.
+fn normed(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n_rows: usize) {
+    let n_cols = columns(tensor_type);
+    let case = format!("matvec[{variant:?},{tensor_type},N={n_rows},C={n_cols},normed]");
+    if !bench.wants(&case) {
+        return;
+    }
+    let (matrix, w) = matrix(bench, tensor_type, n_rows, n_cols, 8);
+    let (x, weight) = (uniform(21, 3 * n_cols, -10.0, 10.0), uniform(22, n_cols, -2.0, 2.0));
+    let (row, _) = adapter_reference::rms_norm::forward(&widen(&x[2 * n_cols..]), &widen(&weight), 1e-5);
+    let wanted = narrow(&twin::forward(&row, &w, n_cols));
+    let (x, weight, y) = (bench.input(&x), bench.input(&weight), bench.output(n_rows));
+    let norm = Norm { weight: &weight, eps: 1e-5, first_token: 2, scratch: &x };
+    let shape = Shape { n_tokens: 1, y_stride: n_rows as u32, y_offset: 0 };
+    bench.run(|plan| {
+        matmul::launch_parts(plan, variant, &matrix, &x, Some(norm), &y, shape, Epilogue::Store).unwrap();
+    });
+    bench.compare(&case, &y, &wanted, QUANTIZED);
+}
+
 fn name_of(variant: Variant) -> &'static str {
     match variant {
         Variant::Matvec { .. } => "matvec",
         Variant::Registers { .. } => "matmul",
         Variant::Tiled => "matmul_tiled",
+        Variant::Lanes { .. } => "matmul_lanes",
     }
 }
 
@@ -140,10 +161,10 @@ const ROWS: [usize; 10] = [1, 7, 8, 9, 31, 33, 64, 65, 127, 257];
 pub fn matvec(bench: &mut Bench<'_>) {
     let mut variants = vec![
         Variant::Matvec { x: Input::Storage, rows: 2, slices: 8, wg: 64 },
-        Variant::Matvec { x: Input::Uniform, rows: 4, slices: 1, wg: 8 },
+        Variant::Matvec { x: Input::Storage, rows: 4, slices: 1, wg: 8 },
     ];
     if bench.gpu.tier().broadcast {
-        variants.push(Variant::Matvec { x: Input::Broadcast, rows: 4, slices: 1, wg: 8 });
+        variants.extend([4, 8].map(|rows| Variant::Matvec { x: Input::Broadcast, rows, slices: 1, wg: 8 }));
     }
     for variant in variants {
         for tensor_type in TensorType::supported() {
@@ -159,8 +180,12 @@ pub fn matvec(bench: &mut Bench<'_>) {
                 epilogues(bench, variant, tensor_type, n_rows, 1);
             }
         }
+        for (tensor_type, n_rows) in [(TensorType::Q4_1, 9), (TensorType::Q4_1, 100), (TensorType::Q6_K, 40)] {
+            normed(bench, variant, tensor_type, n_rows);
+        }
         // More workgroups than one dimension of a dispatch may have: 65,535.
-        let per_group = if matches!(variant, Variant::Matvec { slices: 8, .. }) { 16 } else { 32 };
+        let Variant::Matvec { rows: rows @ ..=4, slices, wg, .. } = variant else { continue }; // of 8 rows: a gigabyte
+        let per_group = (rows * wg / slices) as usize;
         product(bench, variant, TensorType::Q4_0, 65_536 * per_group + 3, 32, 1);
     }
 }
@@ -186,6 +211,34 @@ pub fn matmul(bench: &mut Bench<'_>) {
 
 pub fn matmul_tiled(bench: &mut Bench<'_>) {
     many_tokens(bench, Variant::Tiled);
+}
+
+/// Chosen as an adapter without subgroups gets it, and with few blocks a thread so that lanes past the last block exist.
+pub fn matmul_lanes(bench: &mut Bench<'_>) {
+    for tensor_type in TensorType::supported() {
+        let n_cols = columns(tensor_type);
+        for (n_rows, n_tokens) in [(33, 1), (41, 5)] {
+            let variant = Variant::lanes(n_tokens as u32, n_cols as u32).unwrap();
+            product(bench, variant, tensor_type, n_rows, n_cols, n_tokens);
+        }
+    }
+    for (tokens, lanes, blocks) in [(1, 4, 1), (1, 8, 1), (4, 4, 1), (4, 12, 1)] {
+        let variant = Variant::Lanes { tokens, lanes, blocks };
+        for n_rows in ROWS {
+            for n_tokens in if tokens == 1 { vec![1] } else { vec![2, 4, 67] } {
+                product(bench, variant, TensorType::Q4_1, n_rows, 96, n_tokens);
+            }
+        }
+        for (n_rows, n_tokens) in [(5, 3), (40, 9), (100, 66), (300, 1)] {
+            for tensor_type in [TensorType::Q4_1, TensorType::Q8_0] {
+                epilogues(bench, variant, tensor_type, n_rows, if tokens == 1 { 1 } else { n_tokens });
+            }
+        }
+    }
+    // Rows of 50 blocks: several blocks a thread, and more lanes than a vector has.
+    for n_tokens in [1, 6] {
+        product(bench, Variant::lanes(n_tokens, 1600).unwrap(), TensorType::Q4_1, 41, 1600, n_tokens as usize);
+    }
 }
 
 fn many_tokens(bench: &mut Bench<'_>, variant: Variant) {

@@ -57,7 +57,7 @@ impl Gpu {
                 limit: format!(", the limit is {limit}"),
             });
         }
-        // Uniform as well: one token's activations are read as uniforms where that is faster.
+        // Uniform as well: the step and the parameters of a plan are.
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::UNIFORM
             | wgpu::BufferUsages::COPY_SRC

@@ -2,12 +2,12 @@
 
 use crate::gpu::{Buffer, GpuError, PlanBuilder};
 use crate::llama::Config;
-use crate::ops::attention::{self, Heads};
+use crate::ops::attention::{self, Heads, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::kv_cache::{self, LayerCache};
-use crate::ops::matmul::{self, Epilogue, Matrix};
+use crate::ops::matmul::{self, Epilogue, Matrix, Norm};
 use crate::ops::rope::Packed;
-use crate::ops::{rms_norm, swiglu};
+use crate::ops::swiglu;
 
 /// The frozen weights of one block.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub struct Context<'a> {
     pub n_tokens: u32,
     /// Several texts side by side (training), or one conversation.
     pub packed: Option<Packed<'a>>,
+    /// Attention in stretches of the context: one token behind many.
+    pub stretches: Option<Stretches<'a>>,
 }
 
 impl Block {
@@ -91,28 +93,42 @@ impl Block {
         cache: &LayerCache,
         prompt: Option<(&PromptCache, u32)>,
     ) -> Result<(), GpuError> {
-        let Context { config, activations: act, step, rope_table, n_tokens, packed } = context;
+        let Context { config, activations: act, step, rope_table, n_tokens, packed, stretches } = context;
         let heads = config.heads();
-        let norm = rms_norm::Shape { n_tokens, n_channels: config.n_channels, first_token: 0, eps: config.eps };
+        let norm = |weight| Norm { weight, eps: config.eps, first_token: 0, scratch: &act.normed };
         let product = |y_stride| matmul::Shape { n_tokens, y_stride, y_offset: 0 };
 
-        rms_norm::launch(plan, &act.x, &self.attention_norm, &act.normed, norm)?;
-        matmul::launch(plan, &self.qkv, &act.normed, &act.qkv, product(qkv_width(heads)), Epilogue::Store)?;
+        let qkv_shape = product(qkv_width(heads));
+        matmul::launch_normed(
+            plan,
+            &self.qkv,
+            &act.x,
+            norm(&self.attention_norm),
+            &act.qkv,
+            qkv_shape,
+            Epilogue::Store,
+        )?;
         kv_cache::launch(plan, step, rope_table, &act.qkv, &act.q, cache, heads, n_tokens, packed)?;
-        attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens, packed)?;
+        match stretches {
+            None => attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens, packed)?,
+            Some(parts) => {
+                let variant = attention::Variant::choose(plan.gpu(), heads);
+                attention::launch_stretches(plan, variant, step, &act.q, cache, &act.attended, heads, n_tokens, parts)?;
+            }
+        }
         if let Some((prompt, adapter_len)) = prompt {
             gated_attention::launch(plan, &act.q, prompt, &act.attended, None, heads, [n_tokens, adapter_len])?;
         }
         matmul::launch(plan, &self.output, &act.attended, &act.x, product(config.n_channels), Epilogue::Add)?;
 
-        rms_norm::launch(plan, &act.x, &self.mlp_norm, &act.normed, norm)?;
+        let (norm, ffn) = (norm(&self.mlp_norm), product(config.n_ffn));
         match (&self.gate_up, &act.gate_and_up) {
             (GateUp::Fused(gate_up), _) => {
-                matmul::launch(plan, gate_up, &act.normed, &act.hidden, product(config.n_ffn), Epilogue::Swiglu)?;
+                matmul::launch_normed(plan, gate_up, &act.x, norm, &act.hidden, ffn, Epilogue::Swiglu)?;
             }
             (GateUp::Apart { gate, up }, Some((gate_out, up_out))) => {
-                matmul::launch(plan, gate, &act.normed, gate_out, product(config.n_ffn), Epilogue::Store)?;
-                matmul::launch(plan, up, &act.normed, up_out, product(config.n_ffn), Epilogue::Store)?;
+                matmul::launch_normed(plan, gate, &act.x, norm, gate_out, ffn, Epilogue::Store)?;
+                matmul::launch_normed(plan, up, &act.x, norm, up_out, ffn, Epilogue::Store)?;
                 swiglu::launch(plan, gate_out, up_out, &act.hidden, n_tokens * config.n_ffn)?;
             }
             (GateUp::Apart { .. }, None) => {

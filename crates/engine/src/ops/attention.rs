@@ -1,8 +1,9 @@
-//! Causal attention over the cache, grouped queries, online softmax. Kernel: `shaders/attention.wgsl`.
+//! Causal attention over the cache, grouped queries, online softmax. Kernels:
+//! `shaders/{attention,attention_lanes,attention_keys,attention_merge}.wgsl`.
 
 use super::kv_cache::LayerCache;
 use super::rope::Packed;
-use crate::gpu::{Arg, Buffer, Gpu, GpuError, PlanBuilder, constants};
+use crate::gpu::{Arg, Buffer, Gpu, GpuError, PlanBuilder, constants, fold_groups};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -38,14 +39,23 @@ pub enum Variant {
     Workgroup,
     /// In the lanes of a subgroup, no barrier: CPU adapters, heads of 32, 64, 96 or 128.
     Lanes,
+    /// A lane owns some of the keys, no barrier but the last: CPU adapters without subgroups, heads of at most 128.
+    Keys,
 }
 
 impl Variant {
     /// The variant that runs on `gpu`.
     pub fn choose(gpu: &Gpu, heads: Heads) -> Self {
         let tier = gpu.tier();
-        let lanes = tier.cpu && tier.broadcast && heads.head_dim.is_multiple_of(32) && heads.head_dim <= 128;
-        if lanes { Self::Lanes } else { Self::Workgroup }
+        if !tier.cpu || heads.head_dim > 128 {
+            Self::Workgroup
+        } else if !tier.broadcast {
+            Self::Keys
+        } else if heads.head_dim.is_multiple_of(32) {
+            Self::Lanes
+        } else {
+            Self::Workgroup
+        }
     }
 }
 
@@ -85,6 +95,80 @@ pub fn launch_variant(
     n_tokens: u32,
     packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
+    let mode = packed.map_or(Mode::Plain, Mode::Packed);
+    attend(plan, variant, step, q, cache, o, heads, n_tokens, mode)
+}
+
+/// Positions from which on more workgroups than one a kv head pay, and that each gets then.
+const STRETCH: u32 = 256;
+/// Most stretches of a context.
+pub const MOST_STRETCHES: u32 = 16;
+
+/// Stretches of the context that one token's attention is cut into, so that a long one keeps more than K workgroups busy.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretches<'a> {
+    /// How many: [`stretches`] of the cache's positions.
+    pub n: u32,
+    /// `[n, T, H, D]`, between the two launches.
+    pub sums: &'a Buffer,
+    /// `[n, T, H, 2]`, between the two launches.
+    pub stats: &'a Buffer,
+}
+
+/// How many stretches a cache of `positions` is worth; 1: none.
+pub fn stretches(positions: u32) -> u32 {
+    (positions / STRETCH).clamp(1, MOST_STRETCHES)
+}
+
+/// [`launch`] in stretches, whose sums a second launch puts together. Kernel: `shaders/attention_merge.wgsl`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_stretches(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    step: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+    stretches: Stretches<'_>,
+) -> Result<(), GpuError> {
+    let Stretches { n, sums, stats } = stretches;
+    attend(plan, variant, step, q, cache, sums, heads, n_tokens, Mode::Stretches(stretches))?;
+    let (n_rows, head_vec4) = (n_tokens * heads.n_heads, heads.head_dim / 4);
+    let args = [
+        Arg::Params(bytemuck::bytes_of(&[n_rows, n, head_vec4, 0])),
+        Arg::Whole(sums),
+        Arg::Whole(stats),
+        Arg::Whole(o),
+    ];
+    let groups = fold_groups((u64::from(n_rows) * u64::from(head_vec4)).div_ceil(64));
+    plan.launch("attention_merge", &constants([]), &args, groups)
+}
+
+/// What else a launch does.
+#[derive(Clone, Copy)]
+enum Mode<'a> {
+    Plain,
+    Packed(Packed<'a>),
+    Stretches(Stretches<'a>),
+}
+
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+fn attend(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    step: &Buffer,
+    q: &Buffer,
+    cache: &LayerCache,
+    o: &Buffer,
+    heads: Heads,
+    n_tokens: u32,
+    mode: Mode<'_>,
+) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
     // A slot is a (token, query head of a group): for one token as many as the group has, for many tokens enough to
@@ -94,6 +178,7 @@ pub fn launch_variant(
     let (kernel, slots, (name, value)) = match variant {
         // Registers carry 4 slots of a head of 64.
         Variant::Lanes => ("attention_lanes", n_slots.min(4), ("REGS", head_dim / 32)),
+        Variant::Keys => ("attention_keys", n_slots.min(4), ("HEAD_VEC4", head_dim / 4)),
         // Workgroup memory (16 KiB everywhere) carries 8 slots of a head of 128.
         Variant::Workgroup => {
             ("attention", n_slots.min(if head_dim > 128 { 4 } else { 8 }), ("HEAD_VEC4", head_dim / 4))
@@ -107,16 +192,24 @@ pub fn launch_variant(
         Arg::Whole(&cache.v),
         Arg::Whole(o),
     ];
-    if let Some(Packed { starts, stats }) = packed {
-        args.extend([Arg::Whole(starts), Arg::Whole(stats)]);
+    match mode {
+        Mode::Plain => {}
+        Mode::Packed(Packed { starts, stats }) => args.extend([Arg::Whole(starts), Arg::Whole(stats)]),
+        Mode::Stretches(Stretches { stats, .. }) => args.push(Arg::Whole(stats)),
     }
-    let constants = constants([
+    let mut constants = constants([
         ("SLOTS", slots.to_string()),
         ("LAST_SLOT", (slots - 1).to_string()),
         (name, value.to_string()),
-        ("PACKED", u32::from(packed.is_some()).to_string()),
+        ("PACKED", u32::from(matches!(mode, Mode::Packed(_))).to_string()),
+        ("SPLIT", u32::from(matches!(mode, Mode::Stretches(_))).to_string()),
     ]);
-    plan.launch(kernel, &constants, &args, [n_slots.div_ceil(slots), n_kv_heads, 1])
+    constants.extend(cache.format.constants());
+    if variant == Variant::Keys {
+        constants.insert("LANES", "4".to_owned()); // one vector: more lanes are more shares to merge
+    }
+    let parts = if let Mode::Stretches(stretches) = mode { stretches.n } else { 1 };
+    plan.launch(kernel, &constants, &args, [n_slots.div_ceil(slots), n_kv_heads, parts])
 }
 
 #[repr(C)]

@@ -13,21 +13,62 @@ struct Params {
     head_vec4: u32,
 }
 
-/// The keys and values of one layer. `k [positions/8, K, D/4, 8]` of vec4, `v [positions, K, D]`, f32.
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CacheFormat {
+    /// As they were computed.
+    #[default]
+    F32,
+    /// Half the memory: rounded to 11 bits, at most 65,504.
+    F16,
+    /// A quarter and a little: 8 bits of the largest channel of a head, which stands beside them as a float.
+    Q8,
+}
+
+impl CacheFormat {
+    /// `f32`, `f16` or `q8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+
+    /// The constants that make a kernel read or write this format.
+    pub(crate) fn constants(self) -> [(&'static str, String); 2] {
+        [("KV", self.name().to_owned()), ("SCALES", u32::from(self == Self::Q8).to_string())]
+    }
+
+    /// Bytes of the keys (and of the values) of one layer for `positions`.
+    pub fn plane_bytes(self, heads: Heads, positions: u32) -> u64 {
+        let channels = u64::from(heads.head_dim);
+        let head_bytes = match self {
+            Self::F32 => channels * 4,
+            Self::F16 => channels * 2,
+            Self::Q8 => channels + 4,
+        };
+        u64::from(positions.next_multiple_of(8)) * u64::from(heads.n_kv_heads) * head_bytes
+    }
+}
+
+/// The keys and values of one layer. `k [positions/8, K, D/4, 8]` of vec4, `v [positions, K, D]`.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
     /// Keys, already turned.
     pub k: Buffer,
     /// Values.
     pub v: Buffer,
+    /// How both are stored.
+    pub format: CacheFormat,
 }
 
 /// Positions a cache grows by, a multiple of the 8 that its layout needs.
 pub const PAGE: u32 = 64;
 
-/// Bytes of the keys (and of the values) of one layer for `positions`.
+/// [`CacheFormat::plane_bytes`] of an f32 cache.
 pub fn plane_bytes(heads: Heads, positions: u32) -> u64 {
-    u64::from(positions.next_multiple_of(8)) * u64::from(heads.n_kv_heads) * u64::from(heads.head_dim) * 4
+    CacheFormat::F32.plane_bytes(heads, positions)
 }
 
 /// Shapes: `qkv [T, (H+2K)D]`, `table [positions, D/2, 2]`, `q [T,H,D]`; positions are `step.past + t`.
@@ -59,6 +100,8 @@ pub fn launch(
         Arg::Whole(&cache.v),
     ];
     args.extend(packed.map(|packed| Arg::Whole(packed.starts)));
-    let constants = constants([("PACKED", u32::from(packed.is_some()).to_string())]);
+    let packed = u32::from(packed.is_some()).to_string();
+    let [kv, scales] = cache.format.constants();
+    let constants = constants([("PACKED", packed), kv, scales]);
     plan.launch("kv_cache_write", &constants, &args, fold_groups(n_vec4.div_ceil(64)))
 }

@@ -1,6 +1,7 @@
 //! Products with quantized weights: one token (`shaders/matvec.wgsl`), many tokens (`shaders/matmul.wgsl`, and
-//! `shaders/matmul_tiled.wgsl` on wide GPUs).
+//! `shaders/matmul_tiled.wgsl` on wide GPUs); `shaders/matmul_lanes.wgsl` is both on CPU adapters without subgroups.
 
+use super::rms_norm;
 use crate::formats::{Layout, TensorType};
 use crate::gpu::{Arg, Buffer, Constants, Gpu, GpuError, PlanBuilder, constants, fold_groups};
 
@@ -82,36 +83,51 @@ pub enum Variant {
     },
     /// Many tokens through workgroup memory, 64 x 64 x 32.
     Tiled,
+    /// `lanes` threads share a row, each with `blocks` blocks of its channels, for `tokens` tokens.
+    Lanes {
+        /// 1, or the tokens a row is unpacked for.
+        tokens: u32,
+        /// Threads that share a row, a multiple of 4.
+        lanes: u32,
+        /// Blocks of 32 channels a thread owns.
+        blocks: u32,
+    },
 }
+
+/// From this many rows on a thread of a CPU adapter's [`Variant::Matvec`] owns 8 of them: 32 workgroups.
+const MANY_ROWS: u32 = 2048;
+/// Most floats of workgroup memory in [`Variant::Lanes`]: the 16 KiB that every WebGPU has.
+const SHARES: u32 = 4096;
+/// Workgroups that [`Variant::Lanes`] aims at: a multiple of any usual number of cores, and few enough that loading the inputs
+/// into registers, once a workgroup, does not count.
+const LANE_GROUPS: u32 = 16;
 
 /// How a product reads its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// Once a lane, then around the subgroup.
     Broadcast,
-    /// From a uniform buffer (one token, at most 64 KiB).
-    Uniform,
     /// From storage.
     Storage,
 }
 
 impl Variant {
     /// The variant that runs on `gpu`.
-    pub fn choose(gpu: &Gpu, n_tokens: u32, n_cols: u32) -> Self {
+    pub fn choose(gpu: &Gpu, n_tokens: u32, n_rows: u32, n_cols: u32) -> Self {
         let tier = gpu.tier();
-        let uniform = u64::from(n_cols) * 4 <= gpu.limits().max_uniform_buffer_binding_size;
+        if tier.cpu
+            && !tier.broadcast
+            && let Some(lanes) = Self::lanes(n_tokens, n_cols)
+        {
+            return lanes;
+        }
         match (n_tokens, tier.cpu) {
             // A CPU adapter runs the 8 lanes of a tile as one vector: rows of several tiles share a read of the input, and
             // small workgroups spread evenly over few cores.
             (1, true) => Self::Matvec {
-                x: if tier.broadcast {
-                    Input::Broadcast
-                } else if uniform {
-                    Input::Uniform
-                } else {
-                    Input::Storage
-                },
-                rows: 4,
+                x: if tier.broadcast { Input::Broadcast } else { Input::Storage },
+                // More rows share more of the input, as long as there is a workgroup for every core.
+                rows: if n_rows >= MANY_ROWS { 8 } else { 4 },
                 slices: 1,
                 wg: 8,
             },
@@ -125,8 +141,30 @@ impl Variant {
         }
     }
 
-    /// Kernel and constants for a part's format.
-    pub fn kernel(self, layout: &Layout, epilogue: Epilogue, n_cols: u32) -> (&'static str, Constants) {
+    /// [`Variant::Lanes`] for these sizes, or `None` when a row is too long for its workgroup memory.
+    pub fn lanes(n_tokens: u32, n_cols: u32) -> Option<Self> {
+        // More blocks a thread are more unrolled text: compiling takes as long as a hundred tokens.
+        let (tokens, most_blocks) = if n_tokens == 1 { (1, 12) } else { (4, 6) };
+        let n_blocks = n_cols / 32;
+        let lanes = 4 * n_blocks.div_ceil(4 * most_blocks);
+        let variant = Self::Lanes { tokens, lanes, blocks: n_blocks.div_ceil(lanes) };
+        (variant.chunk() >= 2).then_some(variant)
+    }
+
+    /// Tiles between two barriers of [`Variant::Lanes`]: even, so that gate and up stay together; 0 if not even two fit.
+    fn chunk(self) -> u32 {
+        let Self::Lanes { tokens, lanes, .. } = self else { return 0 };
+        (SHARES / (8 * tokens * lanes)).min(16 / tokens) & !1
+    }
+
+    /// Whether the kernel can norm its input on the way ([`launch_normed`]). [`Variant::Lanes`] would load every norm weight
+    /// once a workgroup, which costs more there than the launch it saves.
+    pub fn norms(self) -> bool {
+        matches!(self, Self::Matvec { .. })
+    }
+
+    /// Kernel and constants for a part's format; `norm`: see [`Variant::norms`].
+    pub fn kernel(self, layout: &Layout, epilogue: Epilogue, norm: bool) -> (&'static str, Constants) {
         let mut constants =
             constants([("FORMAT", layout.fragment.to_owned()), ("EPILOGUE", epilogue.name().to_owned())]);
         let mut set = |name, value: u32| constants.insert(name, value.to_string());
@@ -137,9 +175,7 @@ impl Variant {
                 set("SLICES", slices);
                 set("WG", wg);
                 set("TILES", wg / (8 * slices));
-                if x == Input::Uniform {
-                    set("X_VEC4", n_cols / 4);
-                }
+                set("NORM", u32::from(norm));
                 ("matvec", Some(x))
             }
             Self::Registers { x, rows, tokens } => {
@@ -149,11 +185,17 @@ impl Variant {
                 ("matmul", Some(x))
             }
             Self::Tiled => ("matmul_tiled", None),
+            Self::Lanes { tokens, lanes, blocks } => {
+                set("TOKENS", tokens);
+                set("LANES", lanes);
+                set("BLOCKS", blocks);
+                set("CHUNK", self.chunk());
+                ("matmul_lanes", None)
+            }
         };
         if let Some(x) = x {
             let name = match x {
                 Input::Broadcast => "broadcast",
-                Input::Uniform => "uniform",
                 Input::Storage => "storage",
             };
             constants.insert("X", name.to_owned());
@@ -185,7 +227,51 @@ pub fn launch(
     shape: Shape,
     epilogue: Epilogue,
 ) -> Result<(), GpuError> {
-    launch_variant(plan, Variant::choose(plan.gpu(), shape.n_tokens, matrix.n_cols), matrix, x, y, shape, epilogue)
+    launch_variant(
+        plan,
+        Variant::choose(plan.gpu(), shape.n_tokens, matrix.n_rows, matrix.n_cols),
+        matrix,
+        x,
+        y,
+        shape,
+        epilogue,
+    )
+}
+
+/// The RMS norm that a product's input goes through first.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// `weight [C]`
+    pub weight: &'a Buffer,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// Row of `x` that is the first token.
+    pub first_token: u32,
+    /// `[T, C]`, where the normed input goes when the product's kernel cannot norm it on the way.
+    pub scratch: &'a Buffer,
+}
+
+/// [`launch`] of `norm(x)`: one launch for one token, the norm's and the product's otherwise.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_normed(
+    plan: &mut PlanBuilder<'_>,
+    matrix: &Matrix,
+    x: &Buffer,
+    norm: Norm<'_>,
+    y: &Buffer,
+    shape: Shape,
+    epilogue: Epilogue,
+) -> Result<(), GpuError> {
+    let variant = Variant::choose(plan.gpu(), shape.n_tokens, matrix.n_rows, matrix.n_cols);
+    if variant.norms() {
+        return launch_parts(plan, variant, matrix, x, Some(norm), y, shape, epilogue);
+    }
+    let Norm { weight, eps, first_token, scratch } = norm;
+    let rows = rms_norm::Shape { n_tokens: shape.n_tokens, n_channels: matrix.n_cols, first_token, eps };
+    rms_norm::launch(plan, x, weight, scratch, rows)?;
+    launch_variant(plan, variant, matrix, scratch, y, shape, epilogue)
 }
 
 /// [`launch`] with a given variant.
@@ -201,16 +287,35 @@ pub fn launch_variant(
     shape: Shape,
     epilogue: Epilogue,
 ) -> Result<(), GpuError> {
+    launch_parts(plan, variant, matrix, x, None, y, shape, epilogue)
+}
+
+/// [`launch_variant`], with a norm for those variants that take one.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_parts(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    matrix: &Matrix,
+    x: &Buffer,
+    norm: Option<Norm<'_>>,
+    y: &Buffer,
+    shape: Shape,
+    epilogue: Epilogue,
+) -> Result<(), GpuError> {
     let n_blocks = matrix.n_cols / 32;
+    let (eps, first_token) = norm.map_or((0.0f32, 0), |norm| (norm.eps, norm.first_token));
     for part in &matrix.parts {
-        let (kernel, constants) = variant.kernel(&part.layout, epilogue, matrix.n_cols);
+        let (kernel, constants) = variant.kernel(&part.layout, epilogue, norm.is_some());
         // With swiglu two tiles of the matrix make one of the result.
         let fold = if epilogue == Epilogue::Swiglu { 2 } else { 1 };
         let (n_rows, y_offset) = (part.n_rows / fold, shape.y_offset + part.first_row / fold);
-        let x_bytes = u64::from(shape.n_tokens) * u64::from(matrix.n_cols) * 4;
+        let row_bytes = u64::from(matrix.n_cols) * 4;
         let (params, groups): ([u32; 8], u64) = match variant {
             Variant::Matvec { rows, slices, wg, .. } => (
-                [n_rows, part.n_tiles, n_blocks, y_offset, 0, 0, 0, 0],
+                [n_rows, part.n_tiles, n_blocks, y_offset, eps.to_bits(), first_token * n_blocks * 8, 0, 0],
                 u64::from(part.n_tiles.div_ceil(rows * (wg / (8 * slices)))),
             ),
             Variant::Registers { rows, tokens, .. } => {
@@ -227,19 +332,24 @@ pub fn launch_variant(
                     u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(8)),
                 )
             }
+            Variant::Lanes { tokens, .. } => {
+                let token_tiles = shape.n_tokens.div_ceil(tokens);
+                let tiles = part.n_tiles.div_ceil(LANE_GROUPS.div_ceil(token_tiles)).next_multiple_of(2);
+                (
+                    [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, tiles],
+                    u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(tiles)),
+                )
+            }
         };
-        plan.launch(
-            kernel,
-            &constants,
-            &[
-                Arg::Params(bytemuck::bytes_of(&params)),
-                Arg::Whole(&part.q),
-                Arg::Whole(&part.s),
-                Arg::Range(x, 0, x_bytes),
-                Arg::Whole(y),
-            ],
-            fold_groups(groups),
-        )?;
+        let mut args = vec![
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Whole(&part.q),
+            Arg::Whole(&part.s),
+            Arg::Range(x, 0, u64::from(first_token + shape.n_tokens) * row_bytes),
+            Arg::Whole(y),
+        ];
+        args.extend(norm.map(|norm| Arg::Whole(norm.weight)));
+        plan.launch(kernel, &constants, &args, fold_groups(groups))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
 use crate::layers::block::{Activations, Block, Context, GateUp, qkv_width};
 use crate::llama::Model;
 use crate::ops::gated_attention::{self, Gradients, MAX_ADAPTER_LEN, PromptCache};
-use crate::ops::kv_cache::{self, LayerCache};
+use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{self, Epilogue, Shape};
 use crate::ops::rope::{self, Packed};
 use crate::ops::swiglu::{self, Rows};
@@ -278,6 +278,7 @@ impl Trainer {
             rope_table: &buffers.rope_table,
             n_tokens,
             packed: Some(self.packed(shared)),
+            stretches: None,
         };
         for (layer, block) in self.model.0.blocks.iter().enumerate() {
             let index = layer.checked_sub(self.first());
@@ -526,7 +527,7 @@ impl Trainer {
 
 impl Saved<Buffer> {
     fn cache(&self) -> LayerCache {
-        LayerCache { k: self.k.clone(), v: self.v.clone() }
+        LayerCache { k: self.k.clone(), v: self.v.clone(), format: CacheFormat::F32 }
     }
 }
 

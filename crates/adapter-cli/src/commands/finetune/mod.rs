@@ -22,7 +22,7 @@ use pollster::block_on;
 pub use flags::Finetune;
 
 use crate::failure::Failure;
-use crate::flags::{Global, ModelFlags};
+use crate::flags::{Global, Kv, ModelFlags};
 use crate::load::{self, ModelFile};
 use crate::{interrupt, output};
 use flags::Backend;
@@ -40,7 +40,8 @@ const KEPT: usize = 2;
 pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     let flags = &flags.with_file()?;
     let show = Show::new(flags.json);
-    let file = ModelFile::open(&load::model_path(&ModelFlags { model: flags.model.clone(), context: None })?)?;
+    let file =
+        ModelFile::open(&load::model_path(&ModelFlags { model: flags.model.clone(), context: None, kv: Kv::F32 })?)?;
     let start = match &flags.adapter {
         Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), None, &file)?.1),
         None => None,

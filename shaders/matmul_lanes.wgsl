@@ -1,0 +1,119 @@
+// matmul_lanes: y[t,n] (+)= sum_c w[n,c] * x[t,c] where a load costs a lane each (SwiftShader); w quantized (shared/<FORMAT>.wgsl).
+// Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
+// Shapes:     w [N,C] in tiles of 8 rows; x [T,C]; y [T,Y] with Y = y_stride. C = 32 * n_blocks.
+// Dispatch:   LANES threads share a row: each owns BLOCKS blocks of the channels and keeps its inputs of TOKENS tokens in
+//             registers, so that nothing but weights is loaded from row to row. A workgroup owns `tiles` tiles (an even
+//             number), CHUNK of them between two barriers, after which the lanes' shares are added up.
+// Variants:   TOKENS = 1 | 4.  EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
+// Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
+struct Params {
+    n_rows: u32,     // N of this part
+    n_tiles: u32,    // ceil(N / 8)
+    n_blocks: u32,   // C / 32
+    y_offset: u32,   // column of y where the part's first row goes
+    y_stride: u32,   // columns of y
+    n_tokens: u32,   // T
+    n_token_tiles: u32, // ceil(T / TOKENS)
+    tiles: u32,      // tiles of a workgroup
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#import ${FORMAT}
+#import silu
+var<workgroup> shares: array<f32, ${8*CHUNK*TOKENS*LANES}>; // [rows of a chunk, TOKENS, LANES]
+
+// The sum of a row's shares, always in the same order: the same input gives the same bits.
+fn total(row: u32, t: u32) -> f32 {
+    let first = (row * ${TOKENS}u + t) * ${LANES}u;
+    var sum = shares[first];
+    for (var i = 1u; i < ${LANES}u; i++) { sum += shares[first + i]; }
+    return sum;
+}
+
+fn write(token: u32, row: u32, value: f32) {
+    if token >= params.n_tokens || row >= params.n_rows { return; }
+    let at = token * params.y_stride + params.y_offset + row;
+#if EPILOGUE == add
+    y[at] += value;
+#else
+    y[at] = value;
+#end
+}
+
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let linear = group.y * groups.x + group.x;
+    let first_token = (linear % params.n_token_tiles) * ${TOKENS}u;
+    let first_tile = (linear / params.n_token_tiles) * params.tiles;
+    let end_tile = min(first_tile + params.tiles, params.n_tiles); // the same for the whole workgroup, as barriers need it
+    let last_token = params.n_tokens - 1u;
+    let last_block = params.n_blocks - 1u;
+    let stride = params.n_blocks * 8u;
+#for g in 0..BLOCKS
+    // Past the last block: read a valid one, and weigh it with zeros.
+    let block${g} = min(lane + ${g*LANES}u, last_block);
+    let real${g} = select(0.0, 1.0, lane + ${g*LANES}u <= last_block);
+#for t in 0..TOKENS
+    let from${g}_${t} = min(first_token + ${t}u, last_token) * stride + block${g} * 8u;
+#for i in 0..8
+    let x${g}_${t}_${i} = x[from${g}_${t} + ${i}u] * real${g};
+#end
+#end
+#if TOKENS == 1
+    let four${g} = ((x${g}_0_0 + x${g}_0_1) + (x${g}_0_2 + x${g}_0_3)) + ((x${g}_0_4 + x${g}_0_5) + (x${g}_0_6 + x${g}_0_7));
+    let x_sum${g} = (four${g}.x + four${g}.y) + (four${g}.z + four${g}.w);
+#end
+#end
+    for (var chunk = first_tile; chunk < end_tile; chunk += ${CHUNK}u) {
+        let n_rows = min(${CHUNK}u, end_tile - chunk) * 8u;
+        for (var row = 0u; row < n_rows; row++) {
+            let tile = chunk + (row >> 3u); // divisions cost a dozen additions here
+            let place = row & 7u;
+#if TOKENS == 1
+            var share = 0.0;
+#for g in 0..BLOCKS
+            share += dot_block(tile, block${g}, place, x${g}_0_0, x${g}_0_1, x${g}_0_2, x${g}_0_3,
+                               x${g}_0_4, x${g}_0_5, x${g}_0_6, x${g}_0_7, x_sum${g});
+#end
+            shares[row * ${LANES}u + lane] = share;
+#else
+#for t in 0..TOKENS
+            var share${t} = vec4(0.0);
+#end
+#for g in 0..BLOCKS
+            {
+                let w = dequantize_block(tile, block${g}, place);
+#for t in 0..TOKENS
+#for i in 0..8
+                share${t} = fma(w[${i}], x${g}_${t}_${i}, share${t});
+#end
+#end
+            }
+#end
+#for t in 0..TOKENS
+            shares[(row * ${TOKENS}u + ${t}u) * ${LANES}u + lane] = (share${t}.x + share${t}.y) + (share${t}.z + share${t}.w);
+#end
+#end
+        }
+        workgroupBarrier();
+#if EPILOGUE == swiglu
+        for (var i = lane; i < n_rows / 2u * ${TOKENS}u; i += ${LANES}u) {
+            let row = i / ${TOKENS}u;
+            let t = i % ${TOKENS}u;
+            let gate = (row >> 3u) * 16u + (row & 7u); // its up is a tile further
+            write(first_token + t, chunk * 4u + row, silu(total(gate, t)) * total(gate + 8u, t));
+        }
+#else
+        for (var i = lane; i < n_rows * ${TOKENS}u; i += ${LANES}u) {
+            let row = i / ${TOKENS}u;
+            let t = i % ${TOKENS}u;
+            write(first_token + t, chunk * 8u + row, total(row, t));
+        }
+#end
+        workgroupBarrier(); // the next chunk writes where this one was read
+    }
+}
