@@ -91,9 +91,10 @@ fn the_cache_grows_without_losing_anything() {
     let _turn = one_at_a_time();
     let model = load_tiny(gpu(), "q8_0");
     let tokens: Vec<u32> = (0..120).map(|i| i * 7 % 320).collect();
-    let options = SessionOptions { context: Some(128), prefill_chunk: Some(16) };
+    let options = SessionOptions { context: Some(128), prefill_chunk: Some(16), ..SessionOptions::default() };
     let mut small = Session::new(&model, &options).unwrap();
-    let mut all_at_once = Session::new(&model, &SessionOptions { prefill_chunk: Some(128), ..options }).unwrap();
+    let mut all_at_once =
+        Session::new(&model, &SessionOptions { prefill_chunk: Some(128), ..options.clone() }).unwrap();
     let grown = block_on(small.logits(&tokens, Rows::Last)).unwrap();
     let whole = block_on(all_at_once.logits(&tokens, Rows::Last)).unwrap();
     assert!(nmse(&grown, &whole) <= 1e-10, "{}", nmse(&grown, &whole));

@@ -1,15 +1,19 @@
 //! A cache in halves: half the memory, nearly the same logits.
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
-use adapter_engine::Session;
 use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::{Model, Session};
 use adapter_tests::{baseline_gpu, gpu, ids, json, load, load_tiny, nmse, one_at_a_time, smollm2_path};
 use pollster::block_on;
 use std::ops::ControlFlow;
 
-const OPTIONS: SessionOptions = SessionOptions { context: Some(256), prefill_chunk: Some(16) };
+fn session(model: &Model, cache_format: CacheFormat) -> Session {
+    let options =
+        SessionOptions { context: Some(256), prefill_chunk: Some(16), cache_format, ..SessionOptions::default() };
+    Session::new(model, &options).unwrap()
+}
 
 /// A half keeps 11 bits: relative errors up to 2^-12 of values that are spread evenly between powers of two, so the mean squared
 /// error is 2^-24 / 3 times a mean of 1.5 or so, 3e-8 of the power. A byte is off by up to 1/254 of a head's largest channel,
@@ -25,7 +29,7 @@ fn logits_are_nearly_the_same_in_less_memory() {
         let prompt = ids(&json("tiny-llama/base.json")["ids"]);
         let open = |format| {
             let before = gpu.used_bytes();
-            let mut session = Session::with_cache(&model, &OPTIONS, format).unwrap();
+            let mut session = session(&model, format);
             let all = block_on(session.logits(&prompt, Rows::All)).unwrap();
             (session, all, gpu.used_bytes() - before)
         };
@@ -62,7 +66,7 @@ fn the_real_model_says_the_same() {
         let margins: Vec<f64> = serde_json::from_value(case["greedy_margins"].clone()).unwrap();
         // As far as a margin of logits says that rounding cannot matter.
         let sure = margins.iter().take(16).take_while(|margin| **margin >= 0.1).count();
-        let mut session = Session::with_cache(&model, &OPTIONS, CacheFormat::F16).unwrap();
+        let mut session = session(&model, CacheFormat::F16);
         let mut go_on = |_, _| ControlFlow::Continue(());
         let mut generation = block_on(session.generate(&prompt, &Sampling::greedy(), &mut go_on)).unwrap();
         let found: Vec<u32> = (0..sure).map(|_| block_on(generation.next()).unwrap().unwrap()).collect();

@@ -2,6 +2,7 @@
 
 use adapter_engine::formats::{Gguf, ReadAtFile};
 use adapter_engine::gpu::{GpuError, GpuOptions};
+use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Error, Model, Session};
@@ -10,7 +11,13 @@ use pollster::block_on;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-const SMALL: SessionOptions = SessionOptions { context: Some(128), prefill_chunk: Some(16) };
+const SMALL: SessionOptions = SessionOptions {
+    context: Some(128),
+    prefill_chunk: Some(16),
+    prompt_lookup: None,
+    kept_conversations: 0,
+    cache_format: CacheFormat::F32,
+};
 
 /// Reliability G4: rows split over several bindings give the same bits as unsplit.
 #[test]
@@ -108,7 +115,8 @@ fn the_context_ends_with_a_sentence_and_not_before() {
     for on_cpu in [false, true] {
         // More candidates than the GPU sorts: sampled on the CPU.
         let sampling = if on_cpu { Sampling { top_k: 0, seed: 3, ..Sampling::default() } } else { Sampling::greedy() };
-        let mut session = Session::new(&model, &SessionOptions { context: Some(16), prefill_chunk: None }).unwrap();
+        let mut session =
+            Session::new(&model, &SessionOptions { context: Some(16), ..SessionOptions::default() }).unwrap();
         let mut go_on = |_, _| ControlFlow::Continue(());
         let mut answer = block_on(session.generate(&[5; 10], &sampling, &mut go_on)).unwrap();
         let mut count = 0;

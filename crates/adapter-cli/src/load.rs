@@ -181,7 +181,7 @@ impl Ready {
         let tokenizer = file.tokenizer()?;
         let gpu = gpu(global, false)?;
         let loaded = file.load(&gpu)?;
-        let mut session = Session::with_cache(&loaded, &session_options(model, &file.config), model.kv.format())?;
+        let mut session = Session::new(&loaded, &session_options(model, &file.config))?;
         let resident = match adapter_file {
             Some((name, file)) => Some(Adapter::load(&loaded, &name, &file)?),
             None => None,
@@ -209,6 +209,9 @@ impl Ready {
     }
 }
 
+/// An adapter and the model without it, or two strengths, each with its own cache: switching computes nothing again.
+const KEPT_CONVERSATIONS: u32 = 1;
+
 /// The session the flags ask for; says so when the model cannot have that many positions.
 pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
     if let Some(wanted) = flags.context
@@ -216,7 +219,13 @@ pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
     {
         output::warn(&format!("--context {wanted} is more than the model's {}, which is used", config.n_context));
     }
-    SessionOptions { context: flags.context, prefill_chunk: None }
+    SessionOptions {
+        context: flags.context,
+        prompt_lookup: flags.prompt_lookup,
+        kept_conversations: KEPT_CONVERSATIONS,
+        cache_format: flags.kv.format(),
+        ..SessionOptions::default()
+    }
 }
 
 /// The adapter of the flags, or the one inside the model, read and compared with the model.

@@ -121,6 +121,9 @@ impl Model {
         let options = SessionOptions {
             context: Some(context.unwrap_or(DEFAULT_CONTEXT)),
             prefill_chunk: cpu.then_some(CPU_PREFILL_CHUNK),
+            // The same chat with and without its adapter.
+            kept_conversations: 1,
+            ..SessionOptions::default()
         };
         let session = Session::new(&self.0.model, &options)?;
         Ok(Chat::new(Rc::clone(&self.0), session))
@@ -133,7 +136,8 @@ impl Model {
     #[wasm_bindgen(js_name = warmUp)]
     pub async fn warm_up(&self) -> Result<(), Failure> {
         let shared = Rc::clone(&self.0);
-        let options = SessionOptions { context: Some(32), prefill_chunk: Some(CPU_PREFILL_CHUNK) };
+        let options =
+            SessionOptions { context: Some(32), prefill_chunk: Some(CPU_PREFILL_CHUNK), ..SessionOptions::default() };
         let mut session = Session::new(&shared.model, &options)?;
         for n_tokens in [1, CPU_PREFILL_CHUNK as usize] {
             session.logits(&vec![0; n_tokens], Rows::Last).await?;

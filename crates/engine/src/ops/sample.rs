@@ -66,7 +66,9 @@ pub fn launch(
             [1, 1, 1],
         )?;
     }
-    let greedy = [n_vocab, HISTORY, 0, 0];
+    if sampling.is_greedy() {
+        return launch_greedy(plan, step, buffers, n_vocab, 1);
+    }
     let drawn = SampleParams {
         n_vocab,
         history_len: HISTORY,
@@ -76,10 +78,25 @@ pub fn launch(
         temperature: sampling.temperature,
         unused: [0; 2],
     };
-    let (kernel, params) = match sampling.is_greedy() {
-        true => ("argmax", bytemuck::bytes_of(&greedy)),
-        false => ("sample", bytemuck::bytes_of(&drawn)),
-    };
-    let args = [Arg::Params(params), Arg::Whole(step), Arg::Whole(logits), Arg::Whole(next_id), Arg::Whole(history)];
-    plan.launch(kernel, &constants([]), &args, [1, 1, 1])
+    let params = Arg::Params(bytemuck::bytes_of(&drawn));
+    let args = [params, Arg::Whole(step), Arg::Whole(logits), Arg::Whole(next_id), Arg::Whole(history)];
+    plan.launch("sample", &constants([]), &args, [1, 1, 1])
+}
+
+/// The most likely id of each of `n_rows` rows: `logits [n_rows, V]`, `next_id [n_rows]`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_greedy(
+    plan: &mut PlanBuilder<'_>,
+    step: &Buffer,
+    buffers: Buffers<'_>,
+    n_vocab: u32,
+    n_rows: u32,
+) -> Result<(), GpuError> {
+    let Buffers { logits, next_id, history } = buffers;
+    let params = [n_vocab, HISTORY, 0, 0];
+    let params = Arg::Params(bytemuck::bytes_of(&params));
+    let args = [params, Arg::Whole(step), Arg::Whole(logits), Arg::Whole(next_id), Arg::Whole(history)];
+    plan.launch("argmax", &constants([]), &args, [n_rows, 1, 1])
 }

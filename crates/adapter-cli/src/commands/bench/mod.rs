@@ -186,8 +186,8 @@ impl Prepared {
         let gpu = load::gpu(global, profile)?;
         let model = file.load(&gpu)?;
         let context = Some(deepest(flags).saturating_add(flags.n_prompt.max(flags.n_gen)).saturating_add(1));
-        let options = SessionOptions { context, prefill_chunk: None };
-        let mut session = Session::with_cache(&model, &options, flags.model.kv.format())?;
+        let options = SessionOptions { context, cache_format: flags.model.kv.format(), ..SessionOptions::default() };
+        let mut session = Session::new(&model, &options)?;
         let adapter = match adapter {
             Some((name, file)) => Some(Adapter::load(&model, &name, &file)?),
             None => None,

@@ -40,8 +40,8 @@ const KEPT: usize = 2;
 pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     let flags = &flags.with_file()?;
     let show = Show::new(flags.json);
-    let file =
-        ModelFile::open(&load::model_path(&ModelFlags { model: flags.model.clone(), context: None, kv: Kv::F32 })?)?;
+    let model = ModelFlags { model: flags.model.clone(), context: None, kv: Kv::F32, prompt_lookup: None };
+    let file = ModelFile::open(&load::model_path(&model)?)?;
     let start = match &flags.adapter {
         Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), None, &file)?.1),
         None => None,

@@ -61,7 +61,7 @@ impl<'t> Samples<'t> {
         }
         let longest = questions.iter().map(|question| question.ids.len() as u32).max().unwrap_or(0);
         let context = (longest + max_tokens + 8).min(model.config().n_context);
-        let session = Session::new(model, &SessionOptions { context: Some(context), prefill_chunk: None })?;
+        let session = Session::new(model, &SessionOptions { context: Some(context), ..SessionOptions::default() })?;
         Ok(Self { session, model: model.clone(), tokenizer, questions, max_tokens })
     }
 

@@ -1,5 +1,9 @@
 //! One conversation: its KV cache, its adapter, and tokens out.
 
+mod generation;
+mod kept;
+mod lookup;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
@@ -16,10 +20,17 @@ use crate::ops::matmul::{self, Epilogue, Norm};
 use crate::ops::sample::{self, HISTORY};
 use crate::sampler::Sampling;
 
+pub use generation::Generation;
+
+use kept::Kept;
+use lookup::Lookup;
+
 /// Tokens submitted ahead of the one the caller has seen: the GPU never waits for a read-back.
 const AHEAD: usize = 2;
 /// Rows of logits computed at once when all are wanted.
 const LOGIT_ROWS: u32 = 16;
+/// Tokens that one step of prompt lookup may guess: with the one that is known they fill the rows of logits.
+pub const MAX_GUESSED: u32 = LOGIT_ROWS - 1;
 
 /// How a session is made.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +39,18 @@ pub struct SessionOptions {
     pub context: Option<u32>,
     /// Tokens of a prompt computed in one submit; `None`: 64 on a CPU adapter, 512 on a GPU.
     pub prefill_chunk: Option<u32>,
+    /// Tokens that prompt lookup may guess at a time (at most [`MAX_GUESSED`], 0: none), where the most likely token is taken;
+    /// `None`: what was measured to gain on this kind of adapter.
+    ///
+    /// Where the text repeats what was said before, the model checks several guessed tokens in one step (Saxena 2023, prompt
+    /// lookup decoding; Leviathan et al. 2023, arXiv:2211.17192). The ids are those of one token at a time, up to the rounding
+    /// of the product for many tokens.
+    pub prompt_lookup: Option<u32>,
+    /// Other conversations whose keys and values stay on the GPU, so that going back to one, to another adapter or strength,
+    /// or to an earlier answer computes only what is new. Each takes as much memory as this one's cache.
+    pub kept_conversations: u32,
+    /// How keys and values are stored.
+    pub cache_format: CacheFormat,
 }
 
 /// Which rows of logits to return.
@@ -49,6 +72,12 @@ pub struct Session {
     capacity: u32,
     cache: Vec<LayerCache>,
     cache_format: CacheFormat,
+    /// Conversations set aside, the one used last at the end.
+    kept: Vec<Kept>,
+    max_kept: usize,
+    max_guessed: u32,
+    guessed_ids: Buffer,
+    verify_plan: Option<(u32, Plan)>,
     rope_table: Buffer,
     activations: Activations,
     step: Buffer,
@@ -86,14 +115,6 @@ impl Session {
     /// # Errors
     /// Too little memory.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
-        Self::with_cache(model, options, CacheFormat::default())
-    }
-
-    /// [`Session::new`] with keys and values stored in another format.
-    ///
-    /// # Errors
-    /// Too little memory.
-    pub fn with_cache(model: &Model, options: &SessionOptions, cache_format: CacheFormat) -> Result<Self, Error> {
         let (gpu, config) = (model.gpu(), model.config());
         let context = options.context.unwrap_or(4096).min(config.n_context).max(1);
         let default_chunk = if gpu.tier().cpu { 64 } else { 512 };
@@ -120,7 +141,16 @@ impl Session {
             ids: Vec::new(),
             capacity: 0,
             cache: Vec::new(),
-            cache_format,
+            cache_format: options.cache_format,
+            kept: Vec::new(),
+            max_kept: options.kept_conversations as usize,
+            max_guessed: options
+                .prompt_lookup
+                .unwrap_or(lookup::default_guessed(gpu.tier()))
+                .min(MAX_GUESSED)
+                .min(chunk - 1),
+            guessed_ids: gpu.buffer("checked ids", u64::from(LOGIT_ROWS) * 4)?,
+            verify_plan: None,
             rope_table: gpu.buffer("rope table", 16)?,
             activations,
             step: gpu.buffer("step", size_of::<Step>() as u64)?,
@@ -168,53 +198,43 @@ impl Session {
     }
 
     /// Keeps the longest cached beginning of `ids`, but not all of it (the last id has to be computed again for its
-    /// logits), and returns its length.
+    /// logits), and returns its length. Conversations that were kept are looked through, too.
     pub fn reuse_prefix(&mut self, ids: &[u32]) -> usize {
-        let common = self.ids.iter().zip(ids).take_while(|(cached, wanted)| cached == wanted).count();
-        let kept = common.min(ids.len().saturating_sub(1));
+        self.return_to(ids);
+        let kept = kept::n_common(&self.ids, ids).min(ids.len().saturating_sub(1));
+        self.branch_at(kept);
+        self.forget_oldest();
         self.truncate(kept);
         kept
     }
 
     /// Switches the adapter and its strength (1 as trained, 0 off, up to 2). Nothing is reloaded; what is cached belongs
-    /// to the old setting and is forgotten when the setting changes.
+    /// to the old setting: it is set aside ([`SessionOptions::kept_conversations`]) or forgotten.
     ///
     /// # Errors
     /// Too little memory for the gates.
     pub fn set_adapter(&mut self, adapter: Option<(&Adapter, f32)>) -> Result<(), Error> {
         // Strength 0 is no adapter at all: not one launch differs from the base model's.
         let wanted = adapter.filter(|(_, strength)| *strength != 0.0);
-        match (&mut self.adapter, wanted) {
-            (None, None) => return Ok(()),
-            (Some(active), Some((adapter, strength))) if active.adapter.same_as(adapter) => {
-                if active.strength.to_bits() == strength.to_bits() {
-                    return Ok(());
-                }
-                active.strength = strength;
-                for (prompt, gates) in active.prompts.iter().zip(adapter.gates()) {
-                    self.model.gpu().write(&prompt.gate, 0, &scaled(gates, strength));
-                }
-            }
-            (_, None) => {
-                self.adapter = None;
-                self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
-            }
-            (_, Some((adapter, strength))) => {
-                let gpu = self.model.gpu();
-                let prompts = adapter
-                    .prompts()
-                    .iter()
-                    .zip(adapter.gates())
-                    .map(|((k, v), gates)| {
-                        let gate = gpu.buffer_with("gates", &scaled(gates, strength))?;
-                        Ok(PromptCache { k: k.clone(), v: v.clone(), gate })
-                    })
-                    .collect::<Result<_, Error>>()?;
-                self.adapter = Some(ActiveAdapter { adapter: adapter.clone(), strength, prompts });
-                self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
-            }
+        if kept::same_setting(self.adapter(), wanted) {
+            return Ok(());
         }
-        self.ids.clear();
+        // Made before anything is given up: what fails here leaves the session as it was.
+        let next = match wanted {
+            None => None,
+            Some((adapter, strength)) => {
+                let gpu = self.model.gpu();
+                let prompts = adapter.prompts().iter().zip(adapter.gates()).map(|((k, v), gates)| {
+                    let gate = gpu.buffer_with("gates", &scaled(gates, strength))?;
+                    Ok(PromptCache { k: k.clone(), v: v.clone(), gate })
+                });
+                let prompts = prompts.collect::<Result<_, Error>>()?;
+                Some(ActiveAdapter { adapter: adapter.clone(), strength, prompts })
+            }
+        };
+        self.set_aside()?;
+        self.adapter = next;
+        self.forget_block_plans();
         Ok(())
     }
 
@@ -287,14 +307,10 @@ impl Session {
         if progress(done, prompt.len()).is_break() {
             return Err(Error::Cancelled);
         }
-        let mut generation = Generation {
-            on_cpu: sampling.needs_cpu(self.model.config().n_vocab),
-            session: self,
-            sampling: sampling.clone(),
-            in_flight: VecDeque::new(),
-            submitted: prompt.len() as u32,
-            unread: None,
-        };
+        let on_cpu = sampling.needs_cpu(self.model.config().n_vocab);
+        let guesses = self.max_guessed > 0 && sampling.is_greedy() && !sampling.has_penalty() && !on_cpu;
+        let lookup = guesses.then(|| Lookup::new(self.max_guessed, self.gpu().tier()));
+        let mut generation = Generation::new(self, sampling.clone(), on_cpu, prompt.len() as u32, lookup);
         generation.sample_row(last - 1)?;
         Ok(generation)
     }
@@ -339,8 +355,13 @@ impl Session {
         self.rope_table = gpu.buffer_with("rope table", &config.rope.table(0..capacity))?;
         self.cache = cache;
         self.capacity = capacity;
-        self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
+        self.forget_block_plans();
         Ok(())
+    }
+
+    /// After the cache or the adapter became other buffers.
+    fn forget_block_plans(&mut self) {
+        self.plans.retain(|key, _| matches!(key, PlanKey::Head { .. }));
     }
 
     /// Submits all blocks for `ids` at the end of the cache.
@@ -413,6 +434,7 @@ impl Session {
             self.logits = model.gpu().buffer("logits", bytes)?;
             self.plans.retain(|key, _| matches!(key, PlanKey::Blocks { .. }));
             self.sampling_plan = None;
+            self.verify_plan = None;
         }
         if self.plans.contains_key(&key) {
             return Ok(());
@@ -438,119 +460,21 @@ impl Session {
         self.sampling_plan = Some((sampling.clone(), plan.build()?));
         Ok(())
     }
+
+    /// The most likely id of each of `n_rows` rows of logits.
+    fn make_verify_plan(&mut self, n_rows: u32) -> Result<(), Error> {
+        if self.verify_plan.as_ref().is_some_and(|(made, _)| *made == n_rows) {
+            return Ok(());
+        }
+        let model = self.model.clone();
+        let mut plan = PlanBuilder::new(model.gpu());
+        let buffers = sample::Buffers { logits: &self.logits, next_id: &self.guessed_ids, history: &self.history };
+        sample::launch_greedy(&mut plan, &self.step, buffers, model.config().n_vocab, n_rows)?;
+        self.verify_plan = Some((n_rows, plan.build()?));
+        Ok(())
+    }
 }
 
 fn scaled(gates: &[f32], strength: f32) -> Vec<f32> {
     gates.iter().map(|gate| gate * strength).collect()
-}
-
-/// An answer in the making. Dropping it keeps what was returned in the cache and forgets what was computed ahead.
-pub struct Generation<'s> {
-    session: &'s mut Session,
-    sampling: Sampling,
-    on_cpu: bool,
-    /// Read-backs not yet waited for, oldest first.
-    in_flight: VecDeque<(wgpu::Buffer, wgpu::SubmissionIndex)>,
-    /// Positions submitted, the prompt included.
-    submitted: u32,
-    /// The id the caller got last: it enters the cache with the step after it.
-    unread: Option<u32>,
-}
-
-impl Generation<'_> {
-    /// The next id, or `None` when the context is full.
-    ///
-    /// # Errors
-    /// A lost GPU or too little memory for the growing cache.
-    pub async fn next(&mut self) -> Result<Option<u32>, Error> {
-        if let Some(id) = self.unread.take() {
-            self.session.ids.push(id);
-        }
-        if self.on_cpu {
-            return self.next_on_cpu().await;
-        }
-        while self.in_flight.len() < AHEAD && self.submitted < self.session.context {
-            self.step()?;
-        }
-        let Some((staging, submission)) = self.in_flight.pop_front() else { return Ok(None) };
-        let bytes = self.session.gpu().map(&staging, 4, submission).await?;
-        self.session.read_back.push_back(staging);
-        let id = bytemuck::pod_read_unaligned(&bytes);
-        self.unread = Some(id);
-        Ok(Some(id))
-    }
-
-    /// Everything cached so far: the prompt and the ids returned by [`Generation::next`], except the last.
-    pub fn session(&self) -> &Session {
-        self.session
-    }
-
-    /// Submits the blocks of the id that was sampled last, then samples the next one.
-    fn step(&mut self) -> Result<(), Error> {
-        let past = self.submitted;
-        self.session.reserve(past + 1)?;
-        let key = PlanKey::Blocks { n_tokens: 1, from_next_id: true };
-        self.session.blocks_plan(key)?;
-        self.submitted += 1;
-        self.submit(Some(key), 0, past)
-    }
-
-    /// Samples from row `row` of the activations that were submitted last.
-    fn sample_row(&mut self, row: u32) -> Result<(), Error> {
-        self.submit(None, row, self.submitted - 1)
-    }
-
-    fn submit(&mut self, blocks: Option<PlanKey>, row: u32, past: u32) -> Result<(), Error> {
-        let session = &mut *self.session;
-        session.head_plan(row, 1)?;
-        let head = PlanKey::Head { first: row, n: 1 };
-        let draw = self.sampling.draw(past);
-        session.write_step(Step { past, n_tokens: 1, draw, history: past + 1 });
-        let gpu = session.model.gpu().clone();
-        let mut encoder = gpu.encoder();
-        if let Some(key) = blocks {
-            session.plans[&key].encode(&gpu, &mut encoder);
-        }
-        session.plans[&head].encode(&gpu, &mut encoder);
-        if self.on_cpu {
-            gpu.submit(encoder);
-            return Ok(());
-        }
-        session.make_sampling_plan(&self.sampling)?;
-        if let Some((_, plan)) = &session.sampling_plan {
-            plan.encode(&gpu, &mut encoder);
-        }
-        let staging = session.read_back.pop_front().unwrap_or_else(|| gpu.staging(4));
-        encoder.copy_buffer_to_buffer(session.next_id.raw(), 0, &staging, 0, 4);
-        let submission = gpu.submit(encoder);
-        self.in_flight.push_back((staging, submission));
-        Ok(())
-    }
-
-    /// Settings that keep more candidates than the GPU sorts: the logits come back and are sampled here.
-    async fn next_on_cpu(&mut self) -> Result<Option<u32>, Error> {
-        if self.session.ids.len() as u32 > self.submitted {
-            if self.submitted >= self.session.context {
-                return Ok(None);
-            }
-            // The caller has taken an id: it is the next step's input.
-            let id = self.session.ids[self.session.ids.len() - 1];
-            self.session.gpu().write(&self.session.next_id, 0, &[id]);
-            self.step()?;
-        }
-        let n_vocab = self.session.model.config().n_vocab as usize;
-        let mut logits = self.session.gpu().read::<f32>(&self.session.logits, 0, n_vocab).await?;
-        self.sampling.penalize(&mut logits, &self.session.ids);
-        let id = self.sampling.choose(&logits, self.sampling.draw(self.submitted - 1));
-        self.unread = Some(id);
-        Ok(Some(id))
-    }
-}
-
-impl Drop for Generation<'_> {
-    fn drop(&mut self) {
-        // An id whose step was never submitted is not in the cache.
-        self.session.ids.truncate(self.submitted as usize);
-        self.session.read_back.extend(self.in_flight.drain(..).map(|(staging, _)| staging));
-    }
 }
