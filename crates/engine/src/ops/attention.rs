@@ -139,12 +139,9 @@ pub fn launch_stretches(
     let Stretches { n, sums, stats } = stretches;
     attend(plan, variant, step, q, cache, sums, heads, n_tokens, Mode::Stretches(stretches))?;
     let (n_rows, head_vec4) = (n_tokens * heads.n_heads, heads.head_dim / 4);
-    let args = [
-        Arg::Params(bytemuck::bytes_of(&[n_rows, n, head_vec4, 0])),
-        Arg::Whole(sums),
-        Arg::Whole(stats),
-        Arg::Whole(o),
-    ];
+    let params = [n_rows, n, head_vec4, 0];
+    let params = Arg::Params(bytemuck::bytes_of(&params));
+    let args = [params, Arg::Whole(sums), Arg::Whole(stats), Arg::Whole(o)];
     let groups = fold_groups((u64::from(n_rows) * u64::from(head_vec4)).div_ceil(64));
     plan.launch("attention_merge", &constants([]), &args, groups)
 }
