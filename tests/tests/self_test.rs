@@ -134,8 +134,8 @@ fn a_poisoned_kernel_is_caught() {
             let checks = block_on(run(&gpu, &[TensorType::Q4_1])).unwrap();
             checks.iter().any(|check| !check.good)
         });
-        // Wide GPUs only: no tier of a CPU adapter launches it, the parity test does.
-        let unused = gpu().tier().cpu && poison.0 == "matmul_tiled";
+        // Wide GPUs only: no tier of a CPU adapter launches them, the parity test does.
+        let unused = gpu().tier().cpu && ["attention", "matmul_tiled"].contains(&poison.0);
         assert!(caught || unused, "a wrong {} passed", poison.0);
     }
 }
