@@ -1,6 +1,7 @@
 // Choosing a model: what is kept here, what is on offer, a file of the reader's, an address; and how a load goes on.
 
 import { app, plain, type Loading, type Offer } from "../app.js";
+import { branch } from "../chats.js";
 import { byId, h, icon, iconButton } from "../dom.js";
 import { card } from "../notices.js";
 import { bytes, count, seconds } from "../format.js";
@@ -173,8 +174,8 @@ function modelBar(): HTMLElement {
   const bar = h("div", { class: "card model-bar" }, text, load, other);
   const element = h("div", {}, progress(), bar);
   const draw = () => {
-    const begun = byId("welcome").hidden;
-    element.hidden = !begun;
+    // Asked of the state, not of what another view shows: that one may not have drawn yet.
+    element.hidden = branch(app.chat).length === 0;
     bar.hidden = app.loading !== undefined || app.blocked !== undefined || app.lost || app.loaded !== undefined;
     load.hidden = !app.last;
     text.textContent = app.last ? `${plain(app.last.name)} is not loaded.` : "No model is loaded.";

@@ -58,6 +58,19 @@ test("a model is fetched, kept, mended and used without a network", async (t) =>
     await context.setOffline(false);
   });
 
+  await t.test("the last model is offered, however late the first frame comes", async () => {
+    // On a slow machine all that the page reads at its start has arrived before anything is drawn: one frame shows it all.
+    const late = await context.newPage();
+    await late.addInitScript(() => {
+      const atOnce = requestAnimationFrame;
+      const opened = performance.now();
+      globalThis.requestAnimationFrame = (draw) => performance.now() - opened > 3000 ? atOnce(draw) : setTimeout(() => atOnce(draw), 3000);
+    });
+    await late.goto(url);
+    await late.getByText("tiny-q4_1 is not loaded.").waitFor({ timeout: 20_000 });
+    await late.close();
+  });
+
   await t.test("a flipped byte is found and only its piece is fetched again", async () => {
     await page.reload();
     await page.evaluate(async () => {
