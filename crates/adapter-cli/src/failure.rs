@@ -8,10 +8,10 @@ use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
+use adapter_files::Problem;
 use adapter_finetune::TrainError;
 use adapter_finetune::data::DataError;
 use adapter_finetune::metrics::MetricsError;
-use adapter_finetune::pth::PthError;
 
 use crate::output::printable;
 
@@ -58,14 +58,7 @@ impl Failure {
 
     /// A file that cannot be read or written; `doing` as in "cannot read".
     pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound => "check the spelling of the path, and that its folder exists",
-            io::ErrorKind::PermissionDenied => "check who may use the file",
-            io::ErrorKind::IsADirectory => "name a file inside the folder",
-            io::ErrorKind::StorageFull => "make room on the disk",
-            _ => "check the path and the disk",
-        };
-        Self::failed(format!("{doing}: {error}: {}", path.display()), hint)
+        Problem::file(doing, path, error).into()
     }
 
     /// The same failure with the file it is about at the end of the sentence.
@@ -133,10 +126,12 @@ impl From<AdapterWriteError> for Failure {
     }
 }
 
-impl From<PthError> for Failure {
-    fn from(error: PthError) -> Self {
-        let message = error.to_string();
-        Self::failed(message, error.hint())
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        if problem.is_cancelled() {
+            return Self::Interrupted;
+        }
+        Self::Failed { message: problem.message, hint: problem.hint }
     }
 }
 

@@ -1,36 +1,28 @@
 //! Opening GPUs, models and adapters: found by default, checked before anything large happens, with progress.
 
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateActivation, GateKind};
-use adapter_engine::formats::{Gguf, ReadAt, ReadAtFile};
+use adapter_engine::adapter::{AdapterFile, GateKind};
+use adapter_engine::formats::ReadAtFile;
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::llama::Config;
 use adapter_engine::session::SessionOptions;
-use adapter_engine::text::{ChatTemplate, Tokenizer, VocabSource};
+use adapter_engine::text::{ChatTemplate, Tokenizer};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_finetune::pth::{self, PthGates, PthOptions};
+use adapter_files::{FoundAdapter, Stage};
 use pollster::block_on;
 
 use crate::failure::Failure;
 use crate::flags::{AdapterFlags, Gate, Global, ModelFlags};
-use crate::{folders, interrupt, output, trust};
+use crate::{interrupt, output};
 
-/// The file `cargo xtask chat` keeps in the cache folder.
-pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-/// The largest adapter that is read into memory; a 70B model's has 40 MB.
-const MAX_ADAPTER_BYTES: u64 = 1 << 30;
+pub use adapter_files::{default_model, is_pth};
+
 /// What `--adapter` says for the model alone. A file of that name is `./none`.
 pub const NO_ADAPTER: &str = "none";
-
-/// The model that is meant when none is named: where it is, or where it would be.
-pub fn default_model() -> Option<PathBuf> {
-    let mut places = folders::caches().map(|folder| folder.join(DEFAULT_MODEL)).peekable();
-    let first = places.peek().cloned();
-    places.find(|path| path.is_file()).or(first)
-}
 
 /// The path of the model: the flag, `$ADAPTER_MODEL`, or the fetched one.
 ///
@@ -52,15 +44,14 @@ pub fn model_path(flags: &ModelFlags) -> Result<PathBuf, Failure> {
 }
 
 /// A model file whose header has been read.
-pub struct ModelFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its bytes.
-    pub source: ReadAtFile,
-    /// Its header.
-    pub gguf: Gguf,
-    /// Its sizes.
-    pub config: Config,
+pub struct ModelFile(adapter_files::ModelFile);
+
+impl Deref for ModelFile {
+    type Target = adapter_files::ModelFile;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl ModelFile {
@@ -69,15 +60,7 @@ impl ModelFile {
     /// # Errors
     /// A file that cannot be read, is damaged, or is no LLaMA.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let source = open_file(path)?;
-        let gguf = Gguf::read(&source).map_err(|error| Failure::from(error).at(path))?;
-        let config = Config::from_gguf(&gguf, &source).map_err(|error| Failure::from(error).at(path))?;
-        Ok(Self { path: path.to_owned(), source, gguf, config })
-    }
-
-    /// What the model is called: its own name, or the file's.
-    pub fn name(&self) -> String {
-        if self.config.name.is_empty() { file_name(&self.path) } else { self.config.name.clone() }
+        Ok(Self(adapter_files::ModelFile::open(path)?))
     }
 
     /// Its tokenizer.
@@ -85,26 +68,39 @@ impl ModelFile {
     /// # Errors
     /// A vocabulary that is damaged, unknown, or of another size than the embedding.
     pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
-        let source = VocabSource::from_gguf(&self.gguf).map_err(|error| Failure::from(error).at(&self.path))?;
-        let tokenizer = Tokenizer::from_vocab(source).map_err(|error| Failure::from(error).at(&self.path))?;
-        Ok(tokenizer)
+        Ok(self.0.tokenizer()?)
     }
 
     /// Checks the kernels the model needs, then streams the weights to the GPU, with a bar where somebody looks.
     ///
     /// # Errors
-    /// As [`trust::require`] and [`Model::load`].
+    /// As [`adapter_files::ModelFile::load`].
     pub fn load(&self, gpu: &Gpu) -> Result<Model, Failure> {
-        trust::require(gpu, &trust::formats(self.gguf.tensors()))?;
+        let mut spinner = None;
         let bar = output::bar(self.gguf.file_bytes, "Loading {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}");
-        let mut progress = |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
+        let mut progress = |stage, done, total| {
+            match stage {
+                Stage::Kernels => {
+                    let shown = output::bar(1, "Checking the GPU's kernels, once for each driver");
+                    shown.tick();
+                    spinner = Some(shown);
+                }
+                Stage::Weights => {
+                    if let Some(shown) = spinner.take() {
+                        shown.finish_and_clear();
+                    }
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
+            }
             interrupt::flow()
         };
-        let model = Model::load(gpu, &self.gguf, &self.source, &mut progress);
+        let model = self.0.load(gpu, &mut progress);
+        if let Some(shown) = spinner {
+            shown.finish_and_clear();
+        }
         bar.finish_and_clear();
-        let model = model.map_err(|error| Failure::from(error).at(&self.path))?;
+        let model = model?;
         for (tensor, count) in model.damaged_tensors() {
             output::warn(&format!("tensor {tensor} holds {count} scales that are not finite: expect nonsense"));
         }
@@ -117,20 +113,7 @@ impl ModelFile {
 /// # Errors
 /// A file that is not there, a folder, a pipe.
 pub fn open_file(path: &Path) -> Result<ReadAtFile, Failure> {
-    ReadAtFile::open(path).map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "check the spelling of the path",
-            std::io::ErrorKind::IsADirectory => "a model is one .gguf file; adapters may be folders",
-            _ => "check the path and who may read the file",
-        };
-        // The engine's sentence ends with the path already.
-        Failure::failed(format!("cannot open the file: {error}"), hint)
-    })
-}
-
-/// Last part of a path.
-pub fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    Ok(adapter_files::open_file(path)?)
 }
 
 /// Opens the GPU the flags name.
@@ -246,14 +229,7 @@ pub fn adapter_of(flags: &AdapterFlags, model: &ModelFile) -> Result<Option<(Str
 /// # Errors
 /// One that is damaged or of another kind than was asked for.
 pub fn built_in(model: &ModelFile, kind: Option<GateKind>) -> Result<Option<(String, AdapterFile)>, Failure> {
-    let found = AdapterFile::from_gguf(&model.gguf, &model.source).and_then(|found| {
-        if let Some((_, file)) = &found {
-            file.check_fits(&model.config)?;
-        }
-        Ok(found)
-    });
-    let found = found.map_err(|error| Failure::from(error).at(&model.path))?;
-    found.map(|(name, file)| of_kind(name, file, kind, &model.path)).transpose()
+    Ok(adapter_files::built_in(model, kind)?.map(said))
 }
 
 /// Reads an adapter that is meant for `model`; says so when it was trained on another one of the same sizes.
@@ -266,37 +242,10 @@ pub fn fitting_adapter(
     adapter_len: Option<u32>,
     model: &ModelFile,
 ) -> Result<(String, AdapterFile), Failure> {
-    let (name, file) = adapter_file(path, kind, adapter_len)?;
-    file.check_fits(&model.config).map_err(|error| Failure::from(error).at(path))?;
-    // Reading samples of all weights is worth it only for an adapter that says something about them.
-    if file.base_model.is_some() || file.base_hash.is_some() {
-        let base = BaseModel::of(&model.gguf, &model.source).map_err(|error| Failure::from(error).at(&model.path))?;
-        let found = file.compare_base(&base);
-        if found.is_doubtful() {
-            output::warn(&found.to_string());
-        }
-    }
-    Ok((name, file))
+    Ok(said(adapter_files::fitting_adapter(path, kind, adapter_len, model)?))
 }
 
-/// An adapter that says what its gates mean, compared with what was asked for.
-fn of_kind(
-    name: String,
-    file: AdapterFile,
-    kind: Option<GateKind>,
-    path: &Path,
-) -> Result<(String, AdapterFile), Failure> {
-    match kind.filter(|kind| *kind != file.kind) {
-        Some(wanted) => {
-            let error = AdapterError::KindMismatch { found: file.kind.name().to_owned(), wanted: wanted.name() };
-            Err(Failure::from(error).at(path))
-        }
-        None => Ok((name, file)),
-    }
-}
-
-/// Reads an adapter: a PEFT folder, the weights inside one, a file of prompts and gates, a PyTorch checkpoint, or a GGUF
-/// file with one in it. Returns its name, too. `adapter_len` is what the paper's checkpoints do not say; other files say it.
+/// Reads an adapter and its name: see [`adapter_files::adapter_file`].
 ///
 /// # Errors
 /// Files that are missing, too large, or no adapter; each with its path.
@@ -305,82 +254,15 @@ pub fn adapter_file(
     kind: Option<GateKind>,
     adapter_len: Option<u32>,
 ) -> Result<(String, AdapterFile), Failure> {
-    const WEIGHTS: &str = "adapter_model.safetensors";
-    const CONFIG: &str = "adapter_config.json";
-    // The folder of a run of `finetune`.
-    let of_run = path.join("adapter.safetensors");
-    if of_run.is_file() && !path.join(CONFIG).is_file() {
-        let (_, file) = adapter_file(&of_run, kind, adapter_len)?;
-        return Ok((path.canonicalize().map_or_else(|_| file_name(path), |full| file_name(&full)), file));
-    }
-    let inside_peft = path.file_name().is_some_and(|name| name == WEIGHTS);
-    let folder = if path.is_dir() { Some(path) } else { path.parent().filter(|_| inside_peft) };
-    let folder = folder.filter(|folder| path.is_dir() || folder.join(CONFIG).is_file());
-    let fail = |error: AdapterError| Failure::from(error).at(path);
-    let Some(folder) = folder else {
-        if is_gguf(path) {
-            let source = open_file(path)?;
-            let found = Gguf::read(&source).map_err(adapter_engine::Error::from);
-            let found = found.and_then(|gguf| AdapterFile::from_gguf(&gguf, &source));
-            let (name, file) = match found {
-                Ok(Some(found)) => found,
-                Ok(None) => return Err(fail(AdapterError::NoAdapter)),
-                Err(error) => return Err(Failure::from(error).at(path)),
-            };
-            return of_kind(name, file, kind, path);
-        }
-        let name = path.file_stem().map_or_else(|| file_name(path), |stem| stem.to_string_lossy().into_owned());
-        if is_pth(path) {
-            return of_kind(name, pth_file(path, kind, adapter_len)?, kind, path);
-        }
-        return Ok((name, AdapterFile::from_safetensors(&read_small(path)?, kind).map_err(fail)?));
-    };
-    for file in [CONFIG, WEIGHTS] {
-        if !folder.join(file).is_file() {
-            let pickle = file == WEIGHTS && folder.join("adapter_model.bin").is_file();
-            let hint = if pickle {
-                "save it with `save_pretrained(..., safe_serialization=True)`: a .bin is a Python pickle, which can run code"
-            } else {
-                "a PEFT folder holds adapter_config.json and adapter_model.safetensors"
-            };
-            return Err(Failure::failed(format!("the folder has no {file}: {}", folder.display()), hint));
-        }
-    }
-    let file = AdapterFile::from_peft(&read_small(&folder.join(CONFIG))?, &read_small(&folder.join(WEIGHTS))?)
-        .map_err(fail)?;
-    // A trailing slash or `.` still names the folder.
-    let name = folder.canonicalize().map_or_else(|_| file_name(folder), |full| file_name(&full));
-    of_kind(name, file, kind, path)
+    Ok(said(adapter_files::adapter_file(path, kind, adapter_len)?))
 }
 
-/// Whether a file is, or is called, a PyTorch checkpoint.
-pub fn is_pth(path: &Path) -> bool {
-    let called = |name: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
-    path.is_file() && (pth::is_pth(path) || ["pth", "pt", "ckpt", "bin"].into_iter().any(called))
-}
-
-/// Reads a PyTorch checkpoint, and says so where the meaning of its gates is nowhere written down.
-fn pth_file(path: &Path, kind: Option<GateKind>, adapter_len: Option<u32>) -> Result<AdapterFile, Failure> {
-    let gates = kind.map(|kind| match kind.activation {
-        GateActivation::Tanh => PthGates::Tanh,
-        GateActivation::None => PthGates::Raw,
-    });
-    let options = PthOptions { gates, adapter_len };
-    let found = pth::import_pth(path, options).map_err(|error| Failure::from(error).at(path))?;
-    if found.gates_assumed && found.file.kind == GateKind::PAPER {
-        output::warn(
-            "the file does not say what its gates mean; they are taken through tanh, as the paper's training code does \
-             (--gate paper). Its inference code takes them raw (--gate linear)",
-        );
+/// Says what an adapter's file leaves open.
+fn said(found: FoundAdapter) -> (String, AdapterFile) {
+    for warning in &found.warnings {
+        output::warn(warning);
     }
-    Ok(found.file)
-}
-
-/// Whether a regular file begins as GGUF does. What cannot be read is explained by whoever reads it next.
-fn is_gguf(path: &Path) -> bool {
-    let mut magic = [0; 4];
-    let read = path.is_file().then(|| ReadAtFile::open(path).and_then(|file| file.read_exact_at(0, &mut magic)));
-    read.is_some_and(|read| read.is_ok()) && &magic == b"GGUF"
+    (found.name, found.file)
 }
 
 /// All bytes of a file that should be small.
@@ -388,20 +270,7 @@ fn is_gguf(path: &Path) -> bool {
 /// # Errors
 /// What the system says, or a file over 1 GiB.
 pub fn read_small(path: &Path) -> Result<Vec<u8>, Failure> {
-    let fail = |error: std::io::Error| Failure::file("cannot read the file", path, &error);
-    let about = std::fs::metadata(path).map_err(fail)?;
-    if about.is_dir() {
-        return Err(fail(std::io::ErrorKind::IsADirectory.into()));
-    }
-    let mut bytes = Vec::new();
-    // The limit holds for pipes and devices, too, whose length nobody knows.
-    let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX_ADAPTER_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > MAX_ADAPTER_BYTES {
-        let message = format!("the file has more than {}: {}", output::bytes(MAX_ADAPTER_BYTES), path.display());
-        return Err(Failure::failed(message, "this is no adapter; models are given with --model"));
-    }
-    Ok(bytes)
+    Ok(adapter_files::read_small(path)?)
 }
 
 /// Text from standard input, at most 16 MiB.
@@ -437,30 +306,4 @@ pub fn utf8(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
             "convert it, for instance with iconv",
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_adapter_that_is_not_there_is_named() {
-        let error =
-            adapter_file(Path::new("/nonexistent/adapter.safetensors"), None, None).expect_err("it is not there");
-        assert!(error.to_string().ends_with("/nonexistent/adapter.safetensors"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_without_its_files_is_explained() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let message = |error: Failure| error.to_string();
-        let error = adapter_file(folder.path(), None, None).expect_err("it is empty");
-        assert!(message(error).starts_with("the folder has no adapter_config.json"));
-        std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("writable");
-        std::fs::write(folder.path().join("adapter_model.bin"), "").expect("writable");
-        match adapter_file(folder.path(), None, None) {
-            Err(Failure::Failed { hint: Some(hint), .. }) => assert!(hint.contains("safe_serialization"), "{hint}"),
-            other => panic!("{other:?}"),
-        }
-    }
 }

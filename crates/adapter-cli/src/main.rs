@@ -7,11 +7,9 @@ mod answer;
 mod commands;
 mod failure;
 mod flags;
-mod folders;
 mod interrupt;
 mod load;
 mod output;
-mod trust;
 
 use std::process::ExitCode;
 

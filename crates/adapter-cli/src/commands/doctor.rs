@@ -6,12 +6,13 @@ use std::time::Instant;
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{AdapterSummary, Gpu, GpuError};
 use adapter_engine::self_test;
+use adapter_files::folders;
 use pollster::block_on;
 
 use crate::failure::Failure;
 use crate::flags::Global;
+use crate::load;
 use crate::output::{self, printable};
-use crate::{folders, load};
 
 /// Runs the command.
 ///

@@ -60,15 +60,6 @@ pub fn run(global: &Global, flags: &Inspect) -> Result<(), Failure> {
     .at(path))
 }
 
-/// The type most weights have, and how many others there are: `Q4_1`, `Q4_K + 2 more`.
-pub fn main_type(tensors: &[TensorInfo]) -> String {
-    let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
-    for tensor in tensors {
-        *weights.entry(tensor.tensor_type.name()).or_default() += tensor.elements();
-    }
-    weights.into_iter().max_by_key(|(_, elements)| *elements).map_or_else(String::new, |(name, _)| name.to_owned())
-}
-
 /// The GPU that a model would be loaded on.
 fn chosen<'a>(gpus: &'a [AdapterSummary], wanted: Option<&str>) -> Option<&'a AdapterSummary> {
     let Some(wanted) = wanted else { return gpus.first() };

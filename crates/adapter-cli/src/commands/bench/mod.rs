@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::flags::{Bench, Format, Global};
+use crate::interrupt;
 use crate::load::{self, ModelFile};
 use crate::output::{self, Align, Table};
-use crate::{commands::inspect, interrupt};
 
 /// One row of the result.
 #[derive(Debug, Serialize)]
@@ -112,7 +112,7 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
-        quantization: inspect::main_type(file.gguf.tensors()),
+        quantization: adapter_files::main_type(file.gguf.tensors()),
         size_bytes: file.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum(),
         params: file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
         backend: summary.backend,

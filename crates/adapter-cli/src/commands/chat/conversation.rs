@@ -8,12 +8,12 @@ use adapter_engine::adapter::AdapterError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Shown, TerminalSanitizer, encode_chat};
+use adapter_files::main_type;
 
 use super::command::{AdapterCommand, Show};
 use super::settings::{Changed, Settings};
 use super::transcript::Transcript;
 use crate::answer::{Answer, Finish, Request, answer};
-use crate::commands::inspect;
 use crate::failure::Failure;
 use crate::flags::{self, Chat, Gate, Global};
 use crate::load::{self, Ready};
@@ -89,7 +89,7 @@ impl<'a> Conversation<'a> {
         format!(
             "{} ({}, {}){adapter} on {}, context {}",
             self.ready.file.name(),
-            inspect::main_type(self.ready.file.gguf.tensors()),
+            main_type(self.ready.file.gguf.tensors()),
             output::bytes(self.ready.file.gguf.file_bytes),
             self.ready.model.gpu().summary().name,
             self.ready.session.context(),
@@ -250,7 +250,7 @@ impl<'a> Conversation<'a> {
         let config = &file.config;
         let gpu = self.ready.model.gpu();
         vec![
-            format!("  model           {} ({})", printable(&file.name()), inspect::main_type(file.gguf.tensors())),
+            format!("  model           {} ({})", printable(&file.name()), main_type(file.gguf.tensors())),
             format!("  file            {}", printable(&file.path.display().to_string())),
             format!(
                 "  size            {}, {} layers of {} channels, {} ids",

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
+use adapter_files::folders;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -14,7 +15,7 @@ use rustyline::{ColorMode, Config, Context, Editor, Helper};
 
 use super::command;
 use crate::failure::Failure;
-use crate::{folders, output};
+use crate::output;
 
 /// Lines that are kept for the next time.
 const HISTORY_LINES: usize = 1000;

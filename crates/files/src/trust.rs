@@ -9,30 +9,28 @@ use adapter_engine::gpu::{Gpu, KERNELS};
 use adapter_engine::self_test;
 use pollster::block_on;
 
-use crate::failure::Failure;
-use crate::{folders, output};
+use crate::{Problem, folders};
 
 /// Formats of these tensors that have kernels, each once.
+#[must_use]
 pub fn formats(tensors: &[TensorInfo]) -> Vec<TensorType> {
     let used = |format: &TensorType| tensors.iter().any(|tensor| tensor.tensor_type == *format);
     TensorType::supported().filter(used).collect()
 }
 
-/// Runs the self-test unless this very GPU, driver and program passed it before.
+/// Whether this very GPU, driver and program passed the self-test before.
+#[must_use]
+pub fn is_remembered(gpu: &Gpu, formats: &[TensorType]) -> bool {
+    stamp(gpu, formats).is_some_and(|path| path.is_file())
+}
+
+/// Runs the self-test and remembers that it passed.
 ///
 /// # Errors
 /// The first kernel that computes wrong numbers, or a GPU that fails.
-pub fn require(gpu: &Gpu, formats: &[TensorType]) -> Result<(), Failure> {
-    let stamp = stamp(gpu, formats);
-    if stamp.as_ref().is_some_and(|path| path.is_file()) {
-        return Ok(());
-    }
-    let spinner = output::bar(1, "Checking the GPU's kernels, once for each driver");
-    spinner.tick();
-    let outcome = block_on(self_test::require(gpu, formats));
-    spinner.finish_and_clear();
-    outcome?;
-    if let Some(path) = stamp {
+pub fn require(gpu: &Gpu, formats: &[TensorType]) -> Result<(), Problem> {
+    block_on(self_test::require(gpu, formats))?;
+    if let Some(path) = stamp(gpu, formats) {
         // Where nothing can be kept, the test is run again next time.
         let _ = path.parent().map_or(Ok(()), folders::make_private).and_then(|()| std::fs::write(&path, ""));
     }
