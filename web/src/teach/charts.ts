@@ -5,7 +5,7 @@ import type { LossPoint } from "./state.js";
 const NS = "http://www.w3.org/2000/svg";
 /** More points than this are thinned out: a screen has no more columns. */
 const MAX_POINTS = 400;
-const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [640, 240, 44, 14, 12, 28];
+const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [440, 200, 44, 14, 12, 28];
 
 function svg<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Record<string, string | number>, text?: string): SVGElementTagNameMap[K] {
   const element = document.createElementNS(NS, tag);

@@ -17,13 +17,15 @@ struct Module {
     profile: &'static str,
     /// Where JavaScript, types and the module go, from `web/`.
     out: &'static str,
+    /// Whether wasm-opt makes it small.
+    optimised: bool,
 }
 
 /// The chat's module, which everybody fetches: as small as it gets. The Teach view's, with burn in it, which is fetched when that
 /// view is opened: optimising some hundred thousand lines across crates would take longer than everything else here.
 const MODULES: [Module; 2] = [
-    Module { package: "adapter-web", profile: "wasm", out: "engine/wasm" },
-    Module { package: "adapter-teach", profile: "wasm-teach", out: "teach/pkg" },
+    Module { package: "adapter-web", profile: "wasm", out: "engine/wasm", optimised: true },
+    Module { package: "adapter-teach", profile: "wasm-teach", out: "teach/pkg", optimised: false },
 ];
 /// Instructions that every browser with WebGPU has, and that rustc uses.
 const FEATURES: [&str; 7] = [
@@ -81,10 +83,12 @@ fn bind(node: &Node, folder: &Path, module: &Module) -> Result<()> {
     let mut bindgen = process::cargo();
     bindgen.args(["run", "--quiet", "--package", "adapter-bindgen", "--"]).arg(compiled).arg(&out).arg(&name);
     process::run(&mut bindgen)?;
-    let (bound, small) = (out.join(format!("{name}_bg.wasm")), out.join("small.wasm"));
-    process::run(
-        node.script(folder, "binaryen/bin/wasm-opt").arg("-Os").args(FEATURES).arg("-o").arg(&small).arg(&bound),
-    )?;
-    std::fs::rename(&small, &bound).map_err(|error| Error::io("move the module to", &bound, &error))?;
+    if module.optimised {
+        let (bound, small) = (out.join(format!("{name}_bg.wasm")), out.join("small.wasm"));
+        process::run(
+            node.script(folder, "binaryen/bin/wasm-opt").arg("-Os").args(FEATURES).arg("-o").arg(&small).arg(&bound),
+        )?;
+        std::fs::rename(&small, &bound).map_err(|error| Error::io("move the module to", &bound, &error))?;
+    }
     std::fs::write(&marker, hash).map_err(|error| Error::io("write", &marker, &error))
 }
