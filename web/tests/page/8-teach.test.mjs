@@ -123,7 +123,7 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     assert.match(facts, /[\d.]+ MiB \(weights [\d.]+ MiB, activations of a block/);
   });
 
-  await t.test("the loss falls, gates open, answers are shown before and after; no task of the page takes 50 ms", async () => {
+  await t.test("the loss falls, gates open, answers are shown before and after", async () => {
     await page.evaluate(() => {
       globalThis.tasks = [];
       new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
@@ -227,7 +227,7 @@ function* unzip(bytes) {
 test("rows that cannot be used are named by line, field and reason", async (t) => {
   const page = await open(await launch(t));
   await page.getByRole("link", { name: "Teach" }).click();
-  await page.getByText("Load a model first").waitFor();
+  await page.getByText("Load a model first: it is").waitFor();
   await page.getByRole("link", { name: "Chat" }).click();
   await load(page);
   const good = '{"instruction": "Hello", "output": "Hello to you."}';
