@@ -155,7 +155,7 @@ function planPanel(): HTMLElement {
   const wait = h("p", { class: "figures", role: "status" });
   const failure = h("div", {});
   const about = h("div", { class: "plan" });
-  const problems = h("details", { class: "problems" });
+  const problems = h("details", { class: "problems", hidden: true });
   const begin = h("button", { type: "button", class: "primary big", id: "teach-start", on: { click: () => void lesson.begin() } }, "Teach");
   let shown: unknown;
   const draw = () => {
