@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
-import { data, fine, launch, load, loadPackage, open, openPackage, ready, send, set } from "../browser.mjs";
+import { data, fine, launch, loadPackage, open, openPackage, ready, send, set } from "../browser.mjs";
 
 const json = (name) => JSON.parse(readFileSync(data(`smollm2/${name}.json`), "utf8"));
 const model = process.env.ADAPTER_SMOLLM2 ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "adapter-engine/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -50,38 +50,6 @@ test("a chat with SmolLM2, as the README shows it", async (t) => {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.screenshot({ path: join(pictures, `web-${colorScheme}.png`) });
-  }
-  fine(page);
-});
-
-test("a lesson with SmolLM2, as the README shows it", async (t) => {
-  const context = await launch(t, { viewport: { width: 1180, height: 860 }, deviceScaleFactor: 2 });
-  const page = await open(context);
-  await load(page, model);
-  await page.getByRole("link", { name: "Teach" }).click();
-  await page.getByRole("button", { name: "Try an example" }).click();
-  await page.locator(".teach-settings summary").click();
-  // Two of the rows a step and few of them: what a software GPU does in some minutes.
-  for (const [label, value] of Object.entries({ Steps: 12, "Tokens of a step": 96, "Learning rate": 0.02, "Ask before, during, after": "Who are you?" })) {
-    const field = page.getByLabel(label, { exact: true });
-    await field.fill(String(value));
-    await field.blur();
-  }
-  await page.locator(".teach-settings summary").click();
-  await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
-  const started = Date.now();
-  await page.locator("#teach-start").click();
-  await page.locator(".run .stage", { hasText: /^Done/ }).waitFor({ timeout: 600_000 });
-  const words = await page.locator(".chart").getAttribute("aria-label");
-  console.log(`${((Date.now() - started) / 1000).toFixed(0)} s; ${words}; ${await page.locator(".run .figures").innerText()}`);
-  const [, first, last] = /training loss ([\d.]+) to ([\d.]+)/.exec(words).map(Number);
-  assert.ok(last < first - 0.5, words);
-  await page.locator(".teach").evaluate((element) => element.scrollTo(0, 0));
-  await page.mouse.move(700, 850);
-  await page.evaluate(() => document.activeElement?.blur());
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: join(pictures, `teach-${colorScheme}.png`) });
   }
   fine(page);
 });
