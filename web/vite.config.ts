@@ -2,6 +2,9 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
+/** Ten times as large as all the rest, and not needed for a chat: kept when it was fetched, not before. */
+const LATER = /adapter_teach_bg.*\.wasm$/;
+
 /** Writes the service worker: the list of every file of the build, named by the hash of them all. */
 function offline(): Plugin {
   return {
@@ -17,8 +20,10 @@ function offline(): Plugin {
           hash.update(name).update(file.type === "chunk" ? file.code : file.source);
         }
         const template = readFileSync(new URL("./src/service-worker.js", import.meta.url), "utf8");
-        const list = ["./", ...files.filter((name) => name !== "index.html"), ...readdirSync(new URL("./public", import.meta.url))];
-        const source = template.replace("__VERSION__", hash.digest("hex").slice(0, 16)).replace("[/* files */]", JSON.stringify(list));
+        const list = ["./", ...files.filter((name) => name !== "index.html" && !LATER.test(name)), ...readdirSync(new URL("./public", import.meta.url))];
+        const later = files.filter((name) => LATER.test(name));
+        const source = template.replace("__VERSION__", hash.digest("hex").slice(0, 16))
+          .replace("[/* files */]", JSON.stringify(list)).replace("[/* later */]", JSON.stringify(later));
         this.emitFile({ type: "asset", fileName: "service-worker.js", source });
       },
     },

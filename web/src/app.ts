@@ -130,6 +130,12 @@ class App {
     return this.loaded ? plain(name ?? "") || this.loaded.model.name : "";
   }
 
+  /** The file of the model in use. */
+  async modelFile(): Promise<File> {
+    if (!this.source || !this.loaded) throw new EngineError({ code: "no-model", message: "No model is loaded yet." });
+    return fileOf(this.source);
+  }
+
   async refreshStored(): Promise<void> {
     // Browsers keep files for secure addresses only; that one is not secure is said elsewhere.
     if (!isSecureContext) return;
@@ -215,7 +221,7 @@ class App {
   async #open(source: ModelSource, loading: Loading): Promise<void> {
     this.stop();
     clearTimeout(this.#keeping);
-    const file = source.kind === "file" ? source.file : await store.file(source.model);
+    const file = await fileOf(source);
     const kept = await chats.loadSetting<KeptAdapters>(`adapters ${nameOf(source)}`).catch(() => undefined);
     if (this.lost) engine.close();
     Object.assign(this, { loaded: undefined, adapters: [], adapter: undefined, lost: false, source, used: 0 });
@@ -516,6 +522,9 @@ function noteOf(end: Finished): Partial<chats.AnswerNote> {
     tokens, finish, ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }), ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
   };
 }
+
+/** The bytes of a model. */
+const fileOf = async (source: ModelSource) => source.kind === "file" ? source.file : store.file(source.model);
 
 /** What a model is remembered by. */
 const nameOf = (source: ModelSource) => source.kind === "stored" ? source.model.key : `${source.file.name} ${source.file.size}`;

@@ -4,6 +4,7 @@ import { EngineError } from "../engine/src/index.js";
 import { app } from "./app.js";
 import { byId } from "./dom.js";
 import { addAdapterFiles } from "./views/adapters.js";
+import { current, openTeach } from "./views/views.js";
 
 /** More files than this in a folder: it is no adapter's. */
 const MAX_FILES = 64;
@@ -25,6 +26,10 @@ export async function openFiles(files: File[], folder?: string): Promise<void> {
     // A GGUF of a few MiB beside a loaded model may be an adapter; its header says.
     if (app.loaded && (await isAdapter(model))) return addAdapterFiles([model]);
     return app.open({ kind: "file", file: model });
+  }
+  if (ends(".jsonl") || (current().id === "teach" && ends(".json"))) {
+    location.hash = "#/teach";
+    return (await openTeach()).useFile(first);
   }
   if (ends(".json") && !folder) return app.importChats(await first.text());
   app.fail(new EngineError({ code: "drop", message: `${folder ?? first.name} is neither a model, an adapter nor a list of chats.` }));

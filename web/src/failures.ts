@@ -88,7 +88,14 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   storage: { title: "The browser's storage failed", next: "Reload the page. If it stays so, clear this site's data in the browser's settings.", remedy: "reload-page" },
   sampling: { title: "A setting is out of its range", next: "Change it in the settings.", remedy: "open-settings" },
   import: { title: "This file could not be imported", next: "Choose a file that was exported here, or one that `/save` wrote in the terminal program." },
-  drop: { title: "This cannot be opened", next: "Drop a .gguf model, a .safetensors adapter, a PEFT folder or an exported .json file." },
+  rows: { title: "These rows cannot be taught", next: "Write one JSON object a line with the fields of one format, for instance {\"instruction\": \"…\", \"output\": \"…\"}; the sentence above names the line and what is wrong with it." },
+  "teach-setting": { title: "A setting of this lesson is out of its range", next: "Change it under Settings beside the rows." },
+  "teach-module": { title: "The training module is not here", next: "It is fetched when this view is first opened and then kept: connect to the network and reload the page.", remedy: "reload-page" },
+  "teach-crashed": { title: "Training stopped", next: "This is a bug; the chat is not touched by it. Begin again; the adapter of the last validation is offered below." },
+  "teach-lost": { title: "The GPU was lost while teaching", next: "The driver was reset, or the computer slept. The adapter of the last validation is kept below; begin again, with it if you like: use it in the chat first." },
+  diverged: { title: "The numbers ran away", next: "Nothing was learnt in those steps, and the adapter before them is kept below. Take a smaller learning rate and begin again." },
+  peft: { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose “one a layer” for the gates under Settings and teach it again: such an adapter can be saved for PEFT. The other download holds this one as it is." },
+  drop: { title: "This cannot be opened", next: "Drop a .gguf model, a .safetensors adapter, a PEFT folder, rows to teach (.jsonl) or an exported .json file." },
 };
 
 /** An error as the reader should see it; nothing for what the reader wanted. */

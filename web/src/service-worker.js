@@ -3,7 +3,11 @@
 
 const CACHE = "page-__VERSION__";
 const FILES = [/* files */];
-const KEPT = new Set(FILES.map((file) => new URL(file, self.location.href).href));
+/** What is kept once it was fetched. */
+const LATER = [/* later */];
+const addresses = (files) => new Set(files.map((file) => new URL(file, self.location.href).href));
+const KEPT = addresses(FILES);
+const KEPT_LATER = addresses(LATER);
 
 self.addEventListener("install", (event) => {
   event.waitUntil((async () => {
@@ -15,7 +19,17 @@ self.addEventListener("install", (event) => {
 
 self.addEventListener("activate", (event) => {
   event.waitUntil((async () => {
-    for (const name of await caches.keys()) if (name !== CACHE) await caches.delete(name);
+    const cache = await caches.open(CACHE);
+    for (const name of await caches.keys()) {
+      if (name === CACHE) continue;
+      // Names carry hashes: one that is wanted still is the same file.
+      const before = await caches.open(name);
+      for (const address of KEPT_LATER) {
+        const kept = await before.match(address);
+        if (kept) await cache.put(address, kept);
+      }
+      await caches.delete(name);
+    }
     await self.clients.claim();
   })());
 });
@@ -24,9 +38,13 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const page = request.mode === "navigate";
   // Models and the list of them are fetched as if this were not here.
-  if (request.method !== "GET" || !(page || KEPT.has(request.url))) return;
+  if (request.method !== "GET" || !(page || KEPT.has(request.url) || KEPT_LATER.has(request.url))) return;
   event.respondWith((async () => {
     const cache = await caches.open(CACHE);
-    return (await cache.match(page ? "./" : request)) ?? fetch(request);
+    const kept = await cache.match(page ? "./" : request);
+    if (kept) return kept;
+    const response = await fetch(request);
+    if (KEPT_LATER.has(request.url) && response.ok) event.waitUntil(cache.put(request, response.clone()));
+    return response;
   })());
 });

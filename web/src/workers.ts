@@ -19,11 +19,12 @@ const rules = {
 const policy: Policy =
   (globalThis as { trustedTypes?: TrustedTypes }).trustedTypes?.createPolicy("own-files", rules) ?? rules;
 
-const worker = (url: string, name: string) =>
+/** A worker from one of this page's own files. */
+export const startWorker = (url: string, name: string) =>
   new Worker(policy.createScriptURL(url) as string, { type: "module", name });
 
-export const engine = new Engine(() => worker(engineUrl, "engine"));
-export const store = new ModelStore(worker(storeUrl, "models"));
+export const engine = new Engine(() => startWorker(engineUrl, "engine"));
+export const store = new ModelStore(startWorker(storeUrl, "models"));
 
 /** Keeps the page for times without a network. */
 export async function registerServiceWorker(): Promise<void> {

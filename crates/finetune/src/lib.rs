@@ -75,6 +75,7 @@ mod random;
 pub mod recipe;
 mod run;
 mod trainer;
+pub mod usual;
 mod zero_init_attention;
 
 pub use adaption_prompt::{AdapterShape, AdaptionPrompt};

@@ -1,6 +1,6 @@
 //! One optimizer step after the other.
 
-use adapter_engine::adapter::AdapterFile;
+use adapter_engine::adapter::{AdapterFile, GateActivation};
 use adapter_engine::train::Batch;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::module::Param;
@@ -264,6 +264,20 @@ impl Trainer {
         let strengths = self.adaption.strengths(&self.shape).detach();
         let loss = self.frozen.loss(self.adaption.prompts.val().detach(), strengths, batch)?;
         Ok(read(loss.inner()).await?.first().copied().unwrap_or(f32::NAN))
+    }
+
+    /// Effective strength of each gate as it is now, `[L_a][H or 1]`: through the activation.
+    ///
+    /// # Errors
+    /// A lost GPU.
+    pub async fn gates(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+        let gates = read(self.adaption.gates.val().inner()).await?;
+        let effective = |gate: &f32| match self.shape.kind.activation {
+            GateActivation::Tanh => f64::from(*gate).tanh() as f32,
+            GateActivation::None => *gate,
+        };
+        let width = self.shape.gate_width() as usize;
+        Ok(gates.chunks_exact(width).map(|layer| layer.iter().map(effective).collect()).collect())
     }
 
     /// The adapter as it is now.

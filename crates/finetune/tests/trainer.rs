@@ -155,6 +155,8 @@ fn the_first_step_moves_gates_alone() {
         let after = block_on(trainer.adapter()).expect("an adapter");
         assert!(adapter_tests::same_bits(&before.prompts, &after.prompts), "{backend}: a prompt moved");
         assert!(after.gates.iter().all(|gate| *gate != 0.0), "{backend}: {:?}", after.gates);
+        // What is shown while it learns is what the engine will multiply with.
+        assert_eq!(block_on(trainer.gates()).expect("gates"), after.effective_gates(4), "{backend}");
         for _ in 1..10 {
             block_on(trainer.train(&golden_batch())).expect("a step");
         }

@@ -93,6 +93,16 @@ test("nobody is shut out: 0 violations of WCAG in every view, light and dark", a
     await check("chat");
     await page.getByRole("link", { name: "Compare" }).click();
     await check("compare");
+    await page.getByRole("link", { name: "Teach" }).click();
+    await page.getByRole("button", { name: "Try an example" }).click();
+    await page.locator(".teach-settings summary").click();
+    await page.getByLabel("Steps", { exact: true }).fill("2");
+    await page.getByLabel("Steps", { exact: true }).blur();
+    await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
+    await check("teach, before");
+    await page.locator("#teach-start").click();
+    await page.locator(".run .stage", { hasText: /^Done/ }).waitFor({ timeout: 180_000 });
+    await check("teach, after");
     await page.locator("#model-button").click();
     await check("models");
     await page.keyboard.press("Escape");

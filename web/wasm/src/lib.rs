@@ -1,14 +1,5 @@
-//! The engine for the browser: what a page's worker calls. Everything here is translation; the engine computes.
-//!
-//! A model comes in as a `Blob` that is read in slices, so the module's memory holds a few MiB of it at any time. What
-//! JavaScript gets back is plain data, described by the TypeScript types in `types.rs`; errors are `Error` objects with
-//! `code`, `hint` and `details` beside their message.
+//! The module of the chat: the engine for the browser and nothing else, so that it stays small. Training has a module of its
+//! own (`web/teach`), which is fetched when its view is opened.
 #![cfg(target_arch = "wasm32")]
 
-mod answer;
-mod blob;
-mod engine;
-mod failure;
-mod model;
-mod panics;
-mod types;
+pub use adapter_browser::*;

@@ -41,6 +41,31 @@ impl FileReport {
     pub fn n_skipped(&self) -> u64 {
         self.skipped.values().sum()
     }
+
+    /// What is worth knowing about rows that are used, each as a sentence with its number of rows. `max_tokens` is the limit
+    /// they were cut to.
+    #[must_use]
+    pub fn notes(&self, max_tokens: u32) -> Vec<String> {
+        let notes = [
+            (self.also_in_validation, "left out of training, as the validation file has them too".to_owned()),
+            (
+                self.cut_rows,
+                format!("cut to {} tokens ({} tokens lost)", grouped(max_tokens.into()), grouped(self.cut_tokens)),
+            ),
+            (
+                self.unlike_prompts,
+                "in which the answer changes the tokens of the prompt before it, so what is learnt differs from what is asked: \
+                 another template avoids it"
+                    .to_owned(),
+            ),
+            (
+                self.without_end,
+                "without an end token after the answer, so the model does not learn to stop: use another template".to_owned(),
+            ),
+            (self.placeholders, "with {{name}} or {{author}} left in it: say what to put there".to_owned()),
+        ];
+        notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, note)| format!("{} {note}", rows(n))).collect()
+    }
 }
 
 /// One side of the split.
@@ -125,26 +150,8 @@ impl DatasetReport {
                 writeln!(f, "  and {} more", grouped(more))?;
             }
         }
-        let notes = [
-            (file.also_in_validation, "left out of training, as the validation file has them too".to_owned()),
-            (
-                file.cut_rows,
-                format!("cut to {} tokens ({} tokens lost)", grouped(self.max_tokens.into()), grouped(file.cut_tokens)),
-            ),
-            (
-                file.unlike_prompts,
-                "in which the answer changes the tokens of the prompt before it, so what is learnt differs from what is asked: \
-                 another template avoids it"
-                    .to_owned(),
-            ),
-            (
-                file.without_end,
-                "without an end token after the answer, so the model does not learn to stop: use another template".to_owned(),
-            ),
-            (file.placeholders, "with {{name}} or {{author}} left in it: say what to put there".to_owned()),
-        ];
-        for (n, note) in notes.iter().filter(|(n, _)| *n > 0) {
-            writeln!(f, "{} {note}", rows(*n))?;
+        for note in file.notes(self.max_tokens) {
+            writeln!(f, "{note}")?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! dequantized weights and leaves the backward pass to burn: slow and independent, for machines without a GPU and as a second
 //! opinion.
 
+#[cfg(not(target_arch = "wasm32"))]
 mod cpu;
 mod op;
 mod seam;
@@ -15,6 +16,7 @@ use adapter_engine::llama::Config;
 use adapter_engine::train::Batch;
 use burn::tensor::{Device, Tensor};
 
+#[cfg(not(target_arch = "wasm32"))]
 pub use cpu::CpuLlama;
 pub use seam::GpuLlama;
 
@@ -25,7 +27,8 @@ use crate::TrainError;
 pub enum Frozen {
     /// Quantized, on the engine's GPU.
     Gpu(Arc<GpuLlama>),
-    /// Dequantized, on the CPU.
+    /// Dequantized, on the CPU. Not in a browser: pages have a GPU or nothing.
+    #[cfg(not(target_arch = "wasm32"))]
     Cpu(Arc<CpuLlama>),
 }
 
@@ -34,6 +37,7 @@ impl Frozen {
     pub fn config(&self) -> &Config {
         match self {
             Self::Gpu(llama) => llama.config(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(llama) => llama.config(),
         }
     }
@@ -42,6 +46,7 @@ impl Frozen {
     pub fn device(&self) -> &Device {
         match self {
             Self::Gpu(llama) => llama.device(),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(llama) => llama.device(),
         }
     }
@@ -54,6 +59,7 @@ impl Frozen {
     pub fn loss(&self, prompts: Tensor<3>, strengths: Tensor<2>, batch: &Batch) -> Result<Tensor<1>, TrainError> {
         match self {
             Self::Gpu(llama) => llama.loss(prompts, strengths, batch),
+            #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(llama) => llama.loss(prompts, strengths, batch),
         }
     }

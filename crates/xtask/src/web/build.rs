@@ -10,8 +10,23 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::wasm::{self, Toolchain};
 
-/// What the module is called, in Rust and in the browser.
-const NAME: &str = "adapter_web";
+/// A module: a package of the workspace, and what comes of it.
+struct Module {
+    package: &'static str,
+    /// Cargo's profile.
+    profile: &'static str,
+    /// Where JavaScript, types and the module go, from `web/`.
+    out: &'static str,
+    /// Whether wasm-opt makes it small.
+    optimised: bool,
+}
+
+/// The chat's module, which everybody fetches: as small as it gets. The Teach view's, with burn in it, which is fetched when that
+/// view is opened: optimising some hundred thousand lines across crates would take longer than everything else here.
+const MODULES: [Module; 2] = [
+    Module { package: "adapter-web", profile: "wasm", out: "engine/wasm", optimised: true },
+    Module { package: "adapter-teach", profile: "wasm-teach", out: "teach/pkg", optimised: false },
+];
 /// Instructions that every browser with WebGPU has, and that rustc uses.
 const FEATURES: [&str; 7] = [
     "--enable-bulk-memory",
@@ -29,10 +44,12 @@ pub fn build() -> Result<()> {
     let node = Node::find()?;
     node.install(&folder)?;
 
-    let mut cargo = Toolchain::find()?.cargo("build")?;
-    process::run(cargo.args(["--package", "adapter-web", "--profile", "wasm"]))?;
-    let compiled = wasm::target_folder().join("wasm32-unknown-unknown/wasm").join(format!("{NAME}.wasm"));
-    bind(&node, &folder, &compiled)?;
+    let toolchain = Toolchain::find()?;
+    for module in &MODULES {
+        let mut cargo = toolchain.cargo("build")?;
+        process::run(cargo.args(["--package", module.package, "--profile", module.profile]))?;
+        bind(&node, &folder, module)?;
+    }
 
     // The package first: its types are what the page is checked against.
     process::run(node.script(&folder, "typescript/bin/tsc").args(["--project", "engine"]))?;
@@ -40,13 +57,17 @@ pub fn build() -> Result<()> {
     process::run(node.script(&folder, "vite/bin/vite.js").args(["build", "--logLevel", "warn"]))
 }
 
-/// JavaScript and types for the module, and the module made small; nothing when the module is the same as last time.
-fn bind(node: &Node, folder: &Path, compiled: &Path) -> Result<()> {
-    let out = folder.join("engine/wasm");
-    let module = std::fs::read(compiled).map_err(|error| Error::io("read", compiled, &error))?;
+/// JavaScript and types for a module, and the module made small; nothing when the module is the same as last time.
+fn bind(node: &Node, folder: &Path, module: &Module) -> Result<()> {
+    let name = module.package.replace('-', "_");
+    let out = folder.join(module.out);
+    let compiled =
+        wasm::target_folder().join("wasm32-unknown-unknown").join(module.profile).join(format!("{name}.wasm"));
+    let compiled = compiled.as_path();
+    let bytes = std::fs::read(compiled).map_err(|error| Error::io("read", compiled, &error))?;
     let lock = process::repository_root().join("Cargo.lock");
     let lock = std::fs::read(&lock).map_err(|error| Error::io("read", &lock, &error))?;
-    let hash: String = Sha256::new_with_prefix(module)
+    let hash: String = Sha256::new_with_prefix(bytes)
         .chain_update(lock)
         .chain_update(FEATURES.join(" "))
         .finalize()
@@ -60,12 +81,14 @@ fn bind(node: &Node, folder: &Path, compiled: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(&out);
     std::fs::create_dir_all(&out).map_err(|error| Error::io("make the folder", &out, &error))?;
     let mut bindgen = process::cargo();
-    bindgen.args(["run", "--quiet", "--package", "adapter-bindgen", "--"]).arg(compiled).arg(&out).arg(NAME);
+    bindgen.args(["run", "--quiet", "--package", "adapter-bindgen", "--"]).arg(compiled).arg(&out).arg(&name);
     process::run(&mut bindgen)?;
-    let (bound, small) = (out.join(format!("{NAME}_bg.wasm")), out.join("small.wasm"));
-    process::run(
-        node.script(folder, "binaryen/bin/wasm-opt").arg("-Os").args(FEATURES).arg("-o").arg(&small).arg(&bound),
-    )?;
-    std::fs::rename(&small, &bound).map_err(|error| Error::io("move the module to", &bound, &error))?;
+    if module.optimised {
+        let (bound, small) = (out.join(format!("{name}_bg.wasm")), out.join("small.wasm"));
+        process::run(
+            node.script(folder, "binaryen/bin/wasm-opt").arg("-Os").args(FEATURES).arg("-o").arg(&small).arg(&bound),
+        )?;
+        std::fs::rename(&small, &bound).map_err(|error| Error::io("move the module to", &bound, &error))?;
+    }
     std::fs::write(&marker, hash).map_err(|error| Error::io("write", &marker, &error))
 }

@@ -39,7 +39,12 @@ fn run(kind: &str) -> Result<Counts> {
     let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let tiny = Offer { path: tiny, about: "random weights", licence: "none", sha256 };
     let models = vec![Offer::smollm2(model::ensure()?), tiny];
-    let mounts = vec![("engine", folder.join("engine")), ("data", root.join("tests/data"))];
+    let mounts = vec![
+        ("engine", folder.join("engine")),
+        ("teach", folder.join("teach")),
+        ("workers", folder.join("tests/workers")),
+        ("data", root.join("tests/data")),
+    ];
     let server = Server::start(0, Site { root: folder.join("dist"), models, mounts })?;
 
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder.join("tests").join(kind))

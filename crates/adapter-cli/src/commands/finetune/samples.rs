@@ -3,21 +3,13 @@
 use adapter_engine::adapter::AdapterFile;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::SessionOptions;
-use adapter_engine::text::{Message, RenderOptions, Shown, TextStream, Tokenizer, encode_chat};
+use adapter_engine::text::{Message, RenderOptions, Shown, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_finetune::data::{Dataset, Example, Renderer};
+use adapter_finetune::data::{Dataset, Question, Renderer};
+use adapter_finetune::usual;
 
 use crate::answer::{Finish, Request, answer};
 use crate::failure::Failure;
-
-/// Rows whose questions are asked where none are given.
-const N_ROWS: usize = 2;
-
-/// A question as ids, and as a person reads it.
-pub struct Question {
-    pub text: String,
-    ids: Vec<u32>,
-}
 
 /// A conversation of its own for sample answers.
 pub struct Samples<'t> {
@@ -49,15 +41,7 @@ impl<'t> Samples<'t> {
         }
         if questions.is_empty() && max_tokens > 0 {
             let rows = if dataset.validation.is_empty() { &dataset.training } else { &dataset.validation };
-            for example in rows.iter() {
-                let question = question_of(&example, tokenizer)?;
-                if questions.len() < N_ROWS
-                    && let Some(question) = question
-                    && questions.iter().all(|other: &Question| other.text != question.text)
-                {
-                    questions.push(question);
-                }
-            }
+            questions = Question::first(rows, tokenizer, usual::SAMPLES)?;
         }
         let longest = questions.iter().map(|question| question.ids.len() as u32).max().unwrap_or(0);
         let context = (longest + max_tokens + 8).min(model.config().n_context);
@@ -95,25 +79,4 @@ impl<'t> Samples<'t> {
         }
         Ok(answers)
     }
-}
-
-/// What stands before the first learnt token of a row.
-fn question_of(example: &Example<'_>, tokenizer: &Tokenizer) -> Result<Option<Question>, Failure> {
-    let Some(end) = example.trained.iter().position(|trained| *trained) else { return Ok(None) };
-    let ids = example.ids.get(..end).unwrap_or_default();
-    if ids.len() < 2 {
-        return Ok(None);
-    }
-    let mut stream = TextStream::new(tokenizer, Shown::TextOnly, &[])?;
-    let mut text = String::new();
-    for id in ids {
-        text.push_str(&stream.push(tokenizer, *id)?);
-    }
-    text.push_str(&stream.finish());
-    // The template's own last line, such as `assistant`, is no part of the question.
-    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.len() > 1 {
-        lines.pop();
-    }
-    Ok(lines.last().map(|line| Question { text: (*line).to_owned(), ids: ids.to_vec() }))
 }

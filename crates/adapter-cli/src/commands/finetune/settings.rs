@@ -5,21 +5,12 @@ use std::path::{Path, PathBuf};
 use adapter_engine::adapter::AdapterFile;
 use adapter_engine::llama::Config;
 use adapter_finetune::data::{DataOptions, Dataset, Split, Template};
-use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs};
+use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs, usual};
 
 use super::flags::{Backend, Finetune, GateFlag};
 use crate::failure::Failure;
 use crate::load;
 
-/// Rows in a batch decide the official rate, tokens ours: this one learns fast on small data and is still calm on a thousand
-/// rows (measured: bench/NOTES.md, Training).
-pub const DEFAULT_RATE: f64 = 5e-3;
-const DEFAULT_EPOCHS: f64 = 5.0;
-const DEFAULT_BATCH_TOKENS: u32 = 512;
-const DEFAULT_SPLIT: f64 = 0.1;
-const DEFAULT_ADAPTER_LEN: u32 = 10;
-/// Answers shown before, during and after.
-const DEFAULT_SAMPLE_TOKENS: u32 = 48;
 /// `config.toml` in the folder of a run.
 pub const CONFIG: &str = "config.toml";
 
@@ -81,7 +72,10 @@ impl Finetune {
             max_tokens: self.max_tokens.unwrap_or_else(|| self.batch_tokens()),
             train_on_prompt: self.train_on_prompt,
             substitutions: substitutions.collect::<Result<_, _>>()?,
-            split: Split { fraction: self.val_split.unwrap_or(DEFAULT_SPLIT), seed: self.seed.unwrap_or_default() },
+            split: Split {
+                fraction: self.val_split.unwrap_or(usual::VALIDATION_SHARE),
+                seed: self.seed.unwrap_or_default(),
+            },
             refuse_bad_rows: self.strict,
             ..DataOptions::default()
         })
@@ -89,12 +83,12 @@ impl Finetune {
 
     /// Tokens of a batch at most.
     pub fn batch_tokens(&self) -> u32 {
-        self.batch_tokens.unwrap_or(DEFAULT_BATCH_TOKENS)
+        self.batch_tokens.unwrap_or(usual::BATCH_TOKENS)
     }
 
     /// Tokens of a sample answer.
     pub fn sample_tokens(&self) -> u32 {
-        self.sample_tokens.unwrap_or(DEFAULT_SAMPLE_TOKENS)
+        self.sample_tokens.unwrap_or(usual::SAMPLE_TOKENS)
     }
 
     /// Where it computes.
@@ -122,7 +116,7 @@ impl Finetune {
         if let Some(file) = start {
             return Ok(AdapterShape::new(config, file.n_layers, file.adapter_len, file.kind));
         }
-        let n_layers = self.adapter_layers.unwrap_or(config.n_layers.saturating_sub(2).max(1));
+        let n_layers = self.adapter_layers.unwrap_or_else(|| usual::adapter_layers(config));
         if n_layers > config.n_layers {
             return Err(Failure::wrong_use(
                 format!("--adapter-layers {n_layers} is more than the model's {} layers", config.n_layers),
@@ -130,7 +124,7 @@ impl Finetune {
             ));
         }
         let kind = self.gate.unwrap_or(GateFlag::PerHeadTanh).kind();
-        Ok(AdapterShape::new(config, n_layers, self.adapter_len.unwrap_or(DEFAULT_ADAPTER_LEN), kind))
+        Ok(AdapterShape::new(config, n_layers, self.adapter_len.unwrap_or(usual::ADAPTER_LEN), kind))
     }
 
     /// The settings of the run.
@@ -139,7 +133,7 @@ impl Finetune {
     /// A setting out of its range, rows that do not fit a batch.
     pub fn run_settings(&self, dataset: &Dataset, shape: AdapterShape) -> Result<RunSettings, Failure> {
         let (batch_tokens, seed) = (self.batch_tokens(), self.seed.unwrap_or_default());
-        let epochs = self.epochs.unwrap_or(DEFAULT_EPOCHS);
+        let epochs = self.epochs.unwrap_or(usual::EPOCHS);
         if !(epochs > 0.0 && epochs <= 1e6) {
             return Err(Failure::wrong_use(format!("--epochs is {epochs}"), "give a number above 0, for instance 3"));
         }
@@ -147,9 +141,8 @@ impl Finetune {
             Some(steps) => steps,
             None => steps_of_epochs(&dataset.training, batch_tokens, seed, epochs)?,
         };
-        let tenth = (n_steps / 10).max(1);
-        let warmup = self.warmup.unwrap_or(if n_steps >= 10 { tenth } else { 0 });
-        let defaults = Recipe::new(self.lr.unwrap_or(DEFAULT_RATE), warmup, n_steps);
+        let warmup = self.warmup.unwrap_or_else(|| usual::warmup_steps(n_steps));
+        let defaults = Recipe::new(self.lr.unwrap_or(usual::LEARNING_RATE), warmup, n_steps);
         let max_grad_norm = self.max_grad_norm.map_or(defaults.max_grad_norm, |norm| (norm != 0.0).then_some(norm));
         let recipe = Recipe {
             schedule: self.schedule.map_or(defaults.schedule, Into::into),
@@ -158,7 +151,7 @@ impl Finetune {
             ..defaults
         };
         recipe.check()?;
-        let validate_every = self.validate_every.unwrap_or(tenth);
+        let validate_every = self.validate_every.unwrap_or_else(|| usual::validate_every(n_steps));
         Ok(RunSettings { shape, recipe, batch_tokens, seed, validate_every, patience: self.patience })
     }
 
@@ -172,7 +165,7 @@ impl Finetune {
             val: self.val.as_deref().map(absolute),
             val_split: match self.val {
                 Some(_) => None,
-                None => Some(self.val_split.unwrap_or(DEFAULT_SPLIT)),
+                None => Some(self.val_split.unwrap_or(usual::VALIDATION_SHARE)),
             },
             max_tokens: Some(self.max_tokens.unwrap_or(settings.batch_tokens)),
             adapter: self.adapter.as_deref().map(absolute),

@@ -45,6 +45,11 @@ pub struct Adapter {
 }
 
 impl Model {
+    /// The model itself, for what trains.
+    pub fn engine_model(&self) -> &adapter_engine::Model {
+        &self.0.model
+    }
+
     /// Reads the header, then streams the weights.
     pub fn load(gpu: &Gpu, source: BlobSource, progress: &js_sys::Function) -> Result<Self, Failure> {
         let gguf = Gguf::read(&source)?;

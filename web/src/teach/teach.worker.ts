@@ -1,0 +1,167 @@
+// The worker that trains: it has its own module (the engine and burn), its own GPU device and its own copy of the model, so that
+// the chat stays as it is. It is ended with the lesson, and with it goes all of that.
+
+import type { ErrorData } from "../../engine/src/index.js";
+import type * as Wasm from "../../teach/pkg/adapter_teach.js";
+import type { Question, RunEvent, TeachMethod, TeachMethods, TeachReply, TeachRequest, TeachStage } from "./protocol.js";
+
+type Params<M extends TeachMethod> = TeachMethods[M]["params"];
+type Result<M extends TeachMethod> = TeachMethods[M]["result"];
+type Tell = (event: RunEvent) => void;
+
+let wasm: typeof Wasm | undefined;
+let lesson: Wasm.Lesson | undefined;
+let engine: Wasm.Engine | undefined;
+let model: Wasm.Model | undefined;
+/** The reader wants to stop: after the step on its way. */
+let stopping = false;
+/** Lets a stopped run go on, or ends it. */
+let wake: ((wish: "stop" | undefined) => void) | undefined;
+
+function failure(code: string, message: string, hint: string): Error {
+  return Object.assign(new Error(message), { code, hint });
+}
+
+async function module(): Promise<typeof Wasm> {
+  if (!wasm) {
+    try {
+      const loaded = await import("../../teach/pkg/adapter_teach.js");
+      await loaded.default();
+      wasm = loaded;
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) throw error;
+      throw failure("teach-module", `the training module could not be fetched: ${(error as Error).message}`, "connect to the network once; after that it is kept");
+    }
+  }
+  return wasm;
+}
+
+function planned(): Wasm.Lesson {
+  if (!lesson) throw failure("teach-setting", "no rows were read yet", "paste rows first");
+  return lesson;
+}
+
+const bytes = async (blob: Blob) => new Uint8Array(await blob.arrayBuffer());
+
+/** Asks the model the same before, during and after. */
+function asker(into: Wasm.Model, questions: Question[], tokens: number, context: number, tell: Tell) {
+  const chat = into.chat(context);
+  return async (step: number, adapter: Uint8Array | undefined): Promise<void> => {
+    if (adapter) {
+      const resident = into.adapterFromSafetensors("in training", adapter);
+      chat.setAdapter(resident, 1);
+      resident.free();
+    } else {
+      chat.clearAdapter();
+    }
+    for (const { text, ids } of questions) {
+      let answer = "";
+      const end = await chat.answer({ ids, sampling: { temperature: 0 }, maxTokens: tokens }, (event) => {
+        if (event.kind === "token") answer += event.text;
+        return stopping;
+      });
+      if (stopping) return;
+      tell({ kind: "sample", step, question: text, answer: (answer + end.text).trim(), cut: end.finish === "length" });
+    }
+  };
+}
+
+const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<Result<M>> } = {
+  async prepare() {
+    await module();
+  },
+
+  async plan({ file, rows, name, settings, start }) {
+    const { Lesson } = await module();
+    const read = Lesson.read(file, await bytes(rows), name, settings, start ? await bytes(start) : undefined);
+    lesson?.free();
+    lesson = read;
+    return lesson.plan();
+  },
+
+  async teach({ file, questions: own, sampleTokens }, tell) {
+    stopping = false;
+    const stage = (name: TeachStage, done = 0, total = 1) => tell({ kind: "stage", stage: name, done, total });
+    const { Engine } = await module();
+    const run = planned();
+    if (!model) {
+      stage("gpu");
+      engine ??= await Engine.open();
+      let told = 0;
+      model = engine.load(file, (done, total) => {
+        const now = performance.now();
+        if (now - told < 50 && done < total) return;
+        told = now;
+        stage("weights", done, total);
+      });
+    }
+    const questions = own.length > 0 ? own.map((text) => ({ text, ids: Array.from(run.question(text)) })) : run.questions();
+    const longest = Math.max(0, ...questions.map(({ ids }) => ids.length));
+    const ask = sampleTokens > 0 && questions.length > 0
+      ? asker(model, questions, sampleTokens, run.sampleContext(longest, sampleTokens), tell)
+      : undefined;
+    if (ask) {
+      stage("asking");
+      await ask(0, undefined);
+    }
+    stage("shaders");
+    const began = performance.now();
+    let last = began;
+    let asked = 0;
+    /** What failed in a question: it reaches the module and comes back without its code. */
+    let failed: unknown;
+    const asking = (step: number, adapter: Uint8Array) => ask?.(step, adapter).catch((error: unknown) => { failed = error; throw error; });
+    const end = await run.teach(model, async (event) => {
+      const now = performance.now();
+      tell({ ...event, seconds: (now - last) / 1000, elapsed: (now - began) / 1000 });
+      if (event.kind === "validation" && event.step > 0 && ask && !stopping) {
+        await asking(event.step, event.adapter);
+        asked = event.step;
+      }
+      if (event.kind === "stopped") {
+        stopping = false;
+        const wish = await new Promise<"stop" | undefined>((resolve) => { wake = resolve; });
+        wake = undefined;
+        last = performance.now();
+        return wish;
+      }
+      last = performance.now();
+      return stopping ? "stop" : undefined;
+    }).catch((error: unknown) => { throw failed ?? error; });
+    if (ask && end.step > asked && end.reason !== "stopped") await ask(end.step, end.last);
+    return end;
+  },
+
+  async peft({ adapter, folder }) {
+    return planned().toPeft(adapter, folder);
+  },
+};
+
+function errorData(error: unknown): ErrorData {
+  if (error instanceof WebAssembly.RuntimeError) {
+    const message = wasm?.lastPanic() ?? error.message;
+    return { code: "teach-crashed", message: `training stopped: ${message}`, hint: "start again", details: String(error.stack) };
+  }
+  const { code, message, hint, details } = error as Partial<ErrorData>;
+  return { code: code ? String(code) : "browser", message: message ?? String(error), ...(hint ? { hint } : {}), ...(details ? { details } : {}) };
+}
+
+const post = (reply: TeachReply) => postMessage(reply);
+
+async function handle<M extends TeachMethod>(id: number, method: M, params: Params<M>): Promise<void> {
+  try {
+    const value = await methods[method](params, (event) => post({ id, kind: "event", event }));
+    post({ id, kind: "result", value });
+  } catch (error) {
+    post({ id, kind: "error", error: errorData(error) });
+  }
+}
+
+addEventListener("message", ({ data }: MessageEvent<TeachRequest>) => {
+  switch (data.method) {
+    case "stop": stopping = true; return;
+    case "resume": return wake?.(undefined);
+    case "end": stopping = true; return wake?.("stop");
+    default: void handle(data.id, data.method, data.params);
+  }
+});
