@@ -28,7 +28,12 @@ pub fn cli() -> Result<Command> {
 
 /// A command that starts the program [`cli`] has built.
 pub fn cli_built() -> Result<Command> {
-    let name = format!("adapter-cli{}", std::env::consts::EXE_SUFFIX);
+    built("adapter-cli")
+}
+
+/// A command that starts a program of the release build.
+pub fn built(name: &str) -> Result<Command> {
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let mut command = Command::new(process::target_folder().join("release").join(name));
     // Vulkan's drivers complain on standard error when this is unset, as it is on servers.
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
@@ -44,7 +49,7 @@ fn names_a_model(args: &[String]) -> bool {
 
 /// Becomes the program: Ctrl+C, the window's size and the exit code are then its own business.
 #[cfg(unix)]
-fn replace_this_process(mut command: Command) -> Result<()> {
+pub fn replace_this_process(mut command: Command) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
     let error = command.exec();
     Err(process::not_started(&command, &error))
@@ -52,7 +57,7 @@ fn replace_this_process(mut command: Command) -> Result<()> {
 
 /// Where a process cannot become another one, it waits and ends as the other does.
 #[cfg(not(unix))]
-fn replace_this_process(mut command: Command) -> Result<()> {
+pub fn replace_this_process(mut command: Command) -> Result<()> {
     let status = command.status().map_err(|error| process::not_started(&command, &error))?;
     match status.code() {
         Some(0) => Ok(()),

@@ -7,6 +7,7 @@ mod cache;
 mod cargo_output;
 mod chat;
 mod demo;
+mod desktop;
 mod error;
 mod machine;
 mod model;
@@ -48,6 +49,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
         usage: "chat [-- ARGS]",
         about: "set up, then talk to the model; ARGS go to `adapter-cli chat`",
         run: chat::run,
+    },
+    Subcommand {
+        name: "desktop",
+        usage: "desktop [-- ARGS]",
+        about: "set up, then open the window; ARGS go to `adapter-desktop`",
+        run: desktop::run,
     },
     Subcommand {
         name: "web",

@@ -1,15 +1,22 @@
 //! Makes a fresh machine ready: a Vulkan loader and a driver for it, Mesa's where there is none. Mesa brings lavapipe,
-//! which draws and computes on the CPU, so that every machine has a GPU to test with.
+//! which draws and computes on the CPU, so that every machine has a GPU to test with. For the tests of the window also Xvfb, a
+//! screen for machines that have none.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::process;
 
 /// What Debian and Ubuntu call the loader and Mesa's drivers.
 const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// What Debian and Ubuntu call a screen without a screen, and the libraries that a window opens at run time.
+const SCREEN_PACKAGES: [&str; 6] = ["xvfb", "libxkbcommon-x11-0", "libx11-xcb1", "libxcursor1", "libxi6", "libxrandr2"];
+/// The files of these packages that a window looks for.
+const SCREEN_LIBRARIES: [&str; 5] =
+    ["libxkbcommon-x11.so.0", "libX11-xcb.so.1", "libXcursor.so.1", "libXi.so.6", "libXrandr.so.2"];
 
 /// `cargo xtask setup`.
 pub fn run() -> Result<()> {
@@ -40,13 +47,40 @@ pub fn ensure() -> Result<()> {
     Err(Error::failed(format!("{} still missing after installing {}", missing.join(" and "), PACKAGES.join(" "))))
 }
 
+/// Sees to it that a window can be opened and looked at without a screen, in silence when it can.
+pub fn ensure_screen() -> Result<()> {
+    // Elsewhere the test of the real window is left out, and windows need nothing installed.
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let missing = missing_for_a_screen();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("setup: {} missing for the tests of the window", missing.join(", "));
+    install(&SCREEN_PACKAGES)?;
+    let missing = missing_for_a_screen();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{} still missing after installing {}", missing.join(", "), SCREEN_PACKAGES.join(" "))))
+}
+
+fn missing_for_a_screen() -> Vec<&'static str> {
+    // Asking for help is the one thing Xvfb does without opening a screen; it ends with 0 or 1, as versions go.
+    let there = Command::new("Xvfb").arg("-help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let server = (!there).then_some("Xvfb");
+    let libraries = SCREEN_LIBRARIES.into_iter().filter(|name| !has_library(Path::new("/"), name));
+    server.into_iter().chain(libraries).collect()
+}
+
 /// What of a Vulkan driver is not on this machine, in words.
 fn missing_parts() -> Vec<&'static str> {
     let mut missing = Vec::new();
     if find_driver(|name| std::env::var_os(name), Path::new("/")).is_none() {
         missing.push("a Vulkan driver");
     }
-    if !has_loader(Path::new("/")) {
+    if !has_library(Path::new("/"), LOADER) {
         missing.push("the Vulkan loader (libvulkan.so.1)");
     }
     missing
@@ -77,14 +111,17 @@ fn manifest_at(path: &Path) -> Option<PathBuf> {
     std::fs::read_dir(path).ok()?.flatten().map(|entry| entry.path()).find(|path| is_manifest(path))
 }
 
-/// Whether `libvulkan.so.1` is in one of the folders that the dynamic linker searches on the usual systems.
-fn has_loader(root: &Path) -> bool {
+/// The Vulkan loader.
+const LOADER: &str = "libvulkan.so.1";
+
+/// Whether a library is in one of the folders that the dynamic linker searches on the usual systems.
+fn has_library(root: &Path, name: &str) -> bool {
     let mut folders: Vec<_> =
         ["lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib"].map(|folder| root.join(folder)).into();
     folders.extend(std::env::split_paths(&std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default()));
     // Debian's folders for one architecture each, such as x86_64-linux-gnu.
     folders.extend(std::fs::read_dir(root.join("usr/lib")).into_iter().flatten().flatten().map(|entry| entry.path()));
-    folders.iter().any(|folder| folder.join("libvulkan.so.1").exists())
+    folders.iter().any(|folder| folder.join(name).exists())
 }
 
 /// Installs Debian packages, or says which ones someone else has to install.
@@ -92,7 +129,7 @@ fn install(packages: &[&str]) -> Result<()> {
     let by_hand = format!("apt-get install {}", packages.join(" "));
     if !process::succeeds("apt-get", &["--version"]) {
         return Err(Error::failed(format!(
-            "this machine has no apt-get: install Mesa's Vulkan drivers and the Vulkan loader with its own package manager (Debian: `{by_hand}`)"
+            "this machine has no apt-get: install what stands above with its own package manager (Debian: `{by_hand}`)"
         )));
     }
     let Some(prefix) = as_root() else {
@@ -166,8 +203,9 @@ mod tests {
     #[test]
     fn the_loader_is_found_in_a_folder_of_one_architecture() {
         let scratch = Scratch::within(&std::env::temp_dir(), "xtask-test-loader").expect("a folder");
-        assert!(!has_loader(&scratch.path().join("nowhere")));
+        assert!(!has_library(&scratch.path().join("nowhere"), LOADER));
         touch(&scratch.path().join("usr/lib/aarch64-linux-gnu/libvulkan.so.1"));
-        assert!(has_loader(scratch.path()));
+        assert!(has_library(scratch.path(), LOADER));
+        assert!(!has_library(scratch.path(), SCREEN_LIBRARIES[0]));
     }
 }

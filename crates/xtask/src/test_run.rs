@@ -15,6 +15,8 @@ struct Part {
     /// Test targets to run, when not all of these packages.
     targets: &'static [&'static str],
     needs_model: bool,
+    /// Whether a test opens a window.
+    needs_screen: bool,
 }
 
 const PARTS: &[Part] = &[
@@ -28,24 +30,51 @@ const PARTS: &[Part] = &[
         ],
         targets: &[],
         needs_model: true,
+        needs_screen: false,
     },
     Part {
         name: "cli",
         packages: &[("adapter-cli", "crates/adapter-cli"), ("adapter-tests", "tests")],
         targets: &["--bins", "--test=program", "--test=cli"],
         needs_model: true,
+        needs_screen: false,
     },
-    Part { name: "finetune", packages: &[("adapter-finetune", "crates/finetune")], targets: &[], needs_model: true },
+    Part {
+        name: "finetune",
+        packages: &[("adapter-finetune", "crates/finetune")],
+        targets: &[],
+        needs_model: true,
+        needs_screen: false,
+    },
     Part {
         name: "reference",
         packages: &[("adapter-reference", "crates/reference")],
         targets: &[],
         needs_model: false,
+        needs_screen: false,
     },
-    Part { name: "desktop", packages: &[("adapter-desktop", "desktop")], targets: &[], needs_model: true },
+    Part {
+        name: "desktop",
+        packages: &[("adapter-desktop", "desktop"), ("adapter-files", "crates/files")],
+        targets: &[],
+        needs_model: true,
+        needs_screen: true,
+    },
     // Built for the browser and driven there, see `Report::web`.
-    Part { name: "web", packages: &[("adapter-web", "web/wasm")], targets: &[], needs_model: true },
-    Part { name: "xtask", packages: &[("xtask", "crates/xtask")], targets: &[], needs_model: false },
+    Part {
+        name: "web",
+        packages: &[("adapter-web", "web/wasm")],
+        targets: &[],
+        needs_model: true,
+        needs_screen: false,
+    },
+    Part {
+        name: "xtask",
+        packages: &[("xtask", "crates/xtask")],
+        targets: &[],
+        needs_model: false,
+        needs_screen: false,
+    },
 ];
 
 /// The parts whose packages the workspace has.
@@ -82,7 +111,7 @@ fn only(name: &str) -> Result<()> {
     let part = parts().find(|part| part.name == name).ok_or_else(unknown)?;
     let mut report = Report::default();
     if part.needs_model {
-        prepare(&mut report)?;
+        prepare(&mut report, part.needs_screen)?;
     }
     if part.name == "web" {
         report.web();
@@ -100,7 +129,7 @@ fn only(name: &str) -> Result<()> {
 /// The whole run. Everything is tried, so that one run shows all there is to mend.
 fn everything() -> Result<()> {
     let mut report = Report::default();
-    prepare(&mut report)?;
+    prepare(&mut report, parts().any(|part| part.needs_screen))?;
     report.optional("fmt", "rustfmt", process::cargo().args(["fmt", "--all", "--check"]))?;
     report.tests(|command| {
         command.arg("--workspace");
@@ -112,9 +141,12 @@ fn everything() -> Result<()> {
 }
 
 /// What tests need before they can run. Without it no result means anything, so a failure here ends the run.
-fn prepare(report: &mut Report) -> Result<()> {
+fn prepare(report: &mut Report, screen: bool) -> Result<()> {
     let started = Instant::now();
     setup::ensure()?;
+    if screen {
+        setup::ensure_screen()?;
+    }
     model::ensure()?;
     report.steps.push(("setup and model", started.elapsed(), Outcome::Held));
     Ok(())

@@ -1,0 +1,205 @@
+//! What the user can set.
+
+use std::path::PathBuf;
+
+use adapter_engine::Sampling;
+use serde::{Deserialize, Serialize};
+
+use crate::chat::new_id;
+use crate::worker::AdapterSource;
+
+/// How many settings are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One slider from calm to lively.
+    #[default]
+    Simple,
+    /// Temperature, top-p, the longest answer.
+    Power,
+    /// Everything.
+    All,
+}
+
+impl Mode {
+    /// All there are, with their names.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::Simple, "Simple"), (Self::Power, "Power"), (Self::All, "All")];
+}
+
+/// Colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Theme {
+    /// As the system has it.
+    #[default]
+    System,
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
+impl Theme {
+    /// All there are, with their names.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::System, "System"), (Self::Light, "Light"), (Self::Dark, "Dark")];
+
+    /// As egui has it.
+    #[must_use]
+    pub fn preference(self) -> eframe::egui::ThemePreference {
+        match self {
+            Self::System => eframe::egui::ThemePreference::System,
+            Self::Light => eframe::egui::ThemePreference::Light,
+            Self::Dark => eframe::egui::ThemePreference::Dark,
+        }
+    }
+}
+
+/// How answers are chosen: what a preset holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Answering {
+    /// Said to the model before everything else.
+    pub system: String,
+    /// 0 always takes the likeliest token.
+    pub temperature: f32,
+    /// 0 keeps all.
+    pub top_k: u32,
+    /// 1 keeps all.
+    pub top_p: f32,
+    /// 0 drops none.
+    pub min_p: f32,
+    /// 1 is off.
+    pub repeat_penalty: f32,
+    /// `None`: another one for every answer.
+    pub seed: Option<u64>,
+    /// Tokens of an answer at most.
+    pub max_tokens: u32,
+}
+
+impl Default for Answering {
+    fn default() -> Self {
+        let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, .. } = Sampling::default();
+        Self { system: String::new(), temperature, top_k, top_p, min_p, repeat_penalty, seed: None, max_tokens: 1024 }
+    }
+}
+
+impl Answering {
+    /// What the engine is told; `attempt` gives another answer to the same question other random numbers.
+    #[must_use]
+    pub fn sampling(&self, attempt: u64) -> Sampling {
+        let seed = self.seed.map_or_else(random, |seed| seed.wrapping_add(attempt));
+        let Self { temperature, top_k, top_p, min_p, repeat_penalty, .. } = *self;
+        Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed, ..Sampling::default() }
+    }
+}
+
+/// 32 random bits.
+fn random() -> u64 {
+    u64::from_str_radix(&new_id()[..8], 16).unwrap_or_default()
+}
+
+/// Settings under a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preset {
+    /// As it is listed.
+    pub name: String,
+    /// What it holds.
+    pub answering: Answering,
+}
+
+/// What is remembered of the adapters of a model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptAdapters {
+    /// Where they were loaded from.
+    pub sources: Vec<AdapterSource>,
+    /// Place of the one in use.
+    pub active: Option<usize>,
+    /// Its strength, 0 to 2.
+    pub strength: f32,
+}
+
+/// Everything, as it lies in `desktop.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Settings {
+    /// How many settings are shown.
+    pub mode: Mode,
+    /// How answers are chosen.
+    pub answering: Answering,
+    /// The user's own.
+    pub presets: Vec<Preset>,
+    /// Positions of a conversation at most.
+    pub context: u32,
+    /// Colours.
+    pub theme: Theme,
+    /// Size of everything, 1 as usual.
+    pub zoom: f32,
+    /// Whether keys with Ctrl do something.
+    pub shortcuts: bool,
+    /// Whether the list of chats is shown.
+    pub sidebar: bool,
+    /// Models used before, the last one first.
+    pub recent: Vec<PathBuf>,
+    /// Adapters by the model's path.
+    pub adapters: std::collections::BTreeMap<PathBuf, KeptAdapters>,
+    /// The chat that was open.
+    pub chat: Option<String>,
+    /// Size of the window in points.
+    pub window: Option<[f32; 2]>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            answering: Answering::default(),
+            presets: Vec::new(),
+            context: 4096,
+            theme: Theme::default(),
+            zoom: 1.0,
+            shortcuts: true,
+            sidebar: true,
+            recent: Vec::new(),
+            adapters: std::collections::BTreeMap::new(),
+            chat: None,
+            window: None,
+        }
+    }
+}
+
+/// Presets that are always there.
+#[must_use]
+pub fn built_in_presets() -> Vec<Preset> {
+    let usual = Answering::default();
+    let preset = |name: &str, answering| Preset { name: name.to_owned(), answering };
+    vec![
+        preset("Balanced", usual.clone()),
+        preset("Precise", Answering { temperature: 0.0, ..usual.clone() }),
+        preset("Lively", Answering { temperature: 1.1, top_p: 0.98, ..usual }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_and_each_attempt_others() {
+        let answering = Answering { seed: Some(7), ..Answering::default() };
+        assert_eq!(answering.sampling(0), answering.sampling(0));
+        assert_ne!(answering.sampling(0).seed, answering.sampling(1).seed);
+        let free = Answering::default();
+        assert_ne!(free.sampling(0).seed, free.sampling(0).seed);
+        for preset in built_in_presets() {
+            preset.answering.sampling(0).check().expect(&preset.name);
+        }
+    }
+
+    #[test]
+    fn settings_of_another_version_keep_what_is_known() {
+        let text = r#"{"theme":"dark","answering":{"temperature":0.5},"gone":1}"#;
+        let settings: Settings = serde_json::from_str(text).expect("known fields");
+        assert_eq!((settings.theme, settings.answering.temperature, settings.context), (Theme::Dark, 0.5, 4096));
+    }
+}

@@ -1,0 +1,187 @@
+//! What went wrong, for people at a window: a title, the engine's sentence with its figure, the next step, and what can be
+//! pressed. The engine's hints speak of the terminal program, so the window has its own.
+
+use adapter_files::Problem;
+
+/// What a notice offers to press.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Load the model again.
+    Reload,
+    /// Go to the models.
+    ChooseModel,
+    /// Go to the settings.
+    OpenSettings,
+    /// Begin a new chat.
+    NewChat,
+}
+
+impl Remedy {
+    /// What its button says.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Reload => "Load the model again",
+            Self::ChooseModel => "Choose a model",
+            Self::OpenSettings => "Open the settings",
+            Self::NewChat => "New chat",
+        }
+    }
+}
+
+/// A problem as a notice shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// In a few words.
+    pub title: &'static str,
+    /// What happened, with its figure.
+    pub message: String,
+    /// The next step.
+    pub next: String,
+    /// What can be pressed.
+    pub remedy: Option<Remedy>,
+}
+
+/// A problem in the window's words; nothing for what the user wanted.
+#[must_use]
+pub fn explain(problem: &Problem) -> Option<Explained> {
+    use Remedy::{ChooseModel, NewChat, OpenSettings, Reload};
+    let (title, next, remedy): (_, &str, _) = match problem.code {
+        "cancelled" => return None,
+        "device-lost" => (
+            "The GPU was lost",
+            "The driver was reset, or the computer slept. Your chat is kept: load the model again and go on.",
+            Some(Reload),
+        ),
+        "crashed" => {
+            ("The engine stopped", "This is a bug. Your chat is kept: load the model again and go on.", Some(Reload))
+        }
+        "out-of-memory" => (
+            "The GPU's memory does not suffice",
+            "Choose a smaller quantization or a shorter context in the settings, or close other programs.",
+            Some(OpenSettings),
+        ),
+        "no-gpu" => (
+            "No GPU was found",
+            "Install a Vulkan driver (Debian and Ubuntu: apt install mesa-vulkan-drivers, which also works without a \
+             graphics card), then start again.",
+            None,
+        ),
+        "no-model" => ("There is no model to answer", "Choose one; your message is kept.", Some(ChooseModel)),
+        "context-full" => (
+            "The conversation does not fit the context",
+            "Nothing was cut. Start a new chat, edit an earlier message to branch off, or raise the context in the settings.",
+            Some(NewChat),
+        ),
+        "gguf" | "bad-model" => (
+            "This file is not a complete model",
+            "Download or convert it again, or choose another .gguf file. Nothing of it was run.",
+            Some(ChooseModel),
+        ),
+        "wrong-architecture" => (
+            "This model is of another family",
+            "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2 or Mistral.",
+            Some(ChooseModel),
+        ),
+        "unsupported" => (
+            "This model needs something the engine lacks",
+            "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.",
+            Some(ChooseModel),
+        ),
+        "text" => (
+            "This text cannot be used with this model",
+            "Its vocabulary or chat template is damaged, or the text is too long for it.",
+            None,
+        ),
+        "adapter" | "pth" => (
+            "This adapter cannot be used",
+            "Use an adapter that was trained for this model: a PEFT folder, a .safetensors file of this project, or the \
+             folder of a run.",
+            None,
+        ),
+        "sampling" => ("A setting is out of its range", "Change it in the settings.", Some(OpenSettings)),
+        "gpu" => (
+            "The GPU refused a command",
+            "This is a bug of the engine or its driver. Your chat is kept; load the model again and go on.",
+            Some(Reload),
+        ),
+        "data" => ("These rows cannot be learnt", "", None),
+        "train" => ("The training stopped", "", None),
+        _ => ("Something went wrong", "", None),
+    };
+    let own = || problem.hint.clone().map(capitalized).unwrap_or_default();
+    let next = if next.is_empty() { own() } else { next.to_owned() };
+    Some(Explained { title, message: capitalized(problem.message.clone()), next, remedy })
+}
+
+/// A sentence that begins with a capital and ends with a stop.
+fn capitalized(text: String) -> String {
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else { return text };
+    // Flags and paths stay as they are.
+    let first: String = if first.is_lowercase() { first.to_uppercase().collect() } else { first.to_string() };
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
+}
+
+/// A size as in `94.30 MiB`.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
+
+/// A count as in `134.5 M`.
+#[must_use]
+pub fn count(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..1_000_000 => format!("{:.1} k", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.2} B", n as f64 / 1e9),
+    }
+}
+
+/// Seconds as in `1 min 5 s`.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_wanted_is_no_problem_and_everything_else_has_a_next_step() {
+        let problem = |code| Problem { message: "it is so".to_owned(), hint: Some("do this".to_owned()), code };
+        assert_eq!(explain(&problem("cancelled")), None);
+        for code in ["device-lost", "out-of-memory", "gguf", "adapter", "data", "unknown", "file"] {
+            let shown = explain(&problem(code)).expect("shown");
+            assert_eq!(shown.message, "It is so.", "{code}");
+            assert!(shown.next.ends_with('.'), "{code}");
+        }
+        assert_eq!(explain(&problem("device-lost")).and_then(|shown| shown.remedy), Some(Remedy::Reload));
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!([bytes(7), bytes(98_362_432), bytes(3 << 40)], ["7 B", "93.8 MiB", "3.0 TiB"]);
+        assert_eq!([count(999), count(134_515_008), count(6_740_000_000)], ["999", "134.5 M", "6.74 B"]);
+        assert_eq!([duration(4.4), duration(65.0), duration(7260.0)], ["4 s", "1 min 5 s", "2 h 1 min"]);
+    }
+}

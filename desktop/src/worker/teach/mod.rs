@@ -1,0 +1,266 @@
+//! Teaching an adapter on a thread beside the engine's: the trainer of the terminal program, its folder of a run, and events for
+//! the window. The model's weights are shared, so that one can talk to it meanwhile.
+mod folder;
+mod run;
+mod samples;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adapter_engine::Model;
+use adapter_engine::adapter::{GateActivation, GateKind};
+use adapter_engine::llama::weight_bytes;
+use adapter_engine::text::Tokenizer;
+use adapter_files::{ModelFile, Problem};
+use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
+use adapter_finetune::metrics::{MetricsError, Record};
+use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs};
+use serde::{Deserialize, Serialize};
+
+use super::{Event, Events, Stop};
+
+/// Share of the rows that are not learnt.
+const VALIDATION: f64 = 0.1;
+
+/// What a gate is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateChoice {
+    /// One a head, through tanh: the paper.
+    #[default]
+    PerHeadTanh,
+    /// One a head, raw.
+    PerHead,
+    /// One a layer, raw: what Hugging Face PEFT can load.
+    Scalar,
+    /// One a layer, through tanh.
+    ScalarTanh,
+}
+
+impl GateChoice {
+    /// All there are, in words.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::PerHeadTanh, "one a head, tanh (the paper)"),
+        (Self::PerHead, "one a head, raw"),
+        (Self::Scalar, "one a layer, raw (for PEFT)"),
+        (Self::ScalarTanh, "one a layer, tanh"),
+    ];
+
+    pub(in crate::worker) fn kind(self) -> GateKind {
+        match self {
+            Self::PerHeadTanh => GateKind::PAPER,
+            Self::PerHead => GateKind::LINEAR,
+            Self::Scalar => GateKind::PEFT,
+            Self::ScalarTanh => GateKind { activation: GateActivation::Tanh, ..GateKind::PEFT },
+        }
+    }
+}
+
+/// What to teach and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TeachSettings {
+    /// Rows to learn, .json or .jsonl.
+    pub data: PathBuf,
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// Times all rows are used.
+    pub epochs: f64,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// A: prompt tokens a layer.
+    pub adapter_len: u32,
+    /// L_a: adapted layers; 0: all but two.
+    pub adapter_layers: u32,
+    /// What the gates mean.
+    pub gate: GateChoice,
+    /// Tokens of a batch at most.
+    pub batch_tokens: u32,
+    /// Same seed, same rows, same machine: same run.
+    pub seed: u64,
+    /// Asked before, during and after; empty: two rows that are not learnt.
+    pub question: String,
+}
+
+impl Default for TeachSettings {
+    /// As the terminal program has them.
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            out: PathBuf::new(),
+            epochs: 5.0,
+            learning_rate: 5e-3,
+            adapter_len: 10,
+            adapter_layers: 0,
+            gate: GateChoice::default(),
+            batch_tokens: 512,
+            seed: 0,
+            question: String::new(),
+        }
+    }
+}
+
+/// What learning would take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What was found in the rows, as a few lines.
+    pub report: String,
+    /// Rows that are learnt.
+    pub n_rows: u64,
+    /// Optimizer steps.
+    pub n_steps: u64,
+    /// Numbers that are learnt.
+    pub n_parameters: u64,
+    /// Weights of the model, which are not.
+    pub n_frozen: u64,
+    /// Bytes on the GPU, the model's weights included.
+    pub memory_bytes: u64,
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TeachEnd {
+    /// All steps are done.
+    Done,
+    /// The person stopped it; it can go on.
+    Stopped,
+}
+
+/// What happened in a training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TeachEvent {
+    /// It begins, or goes on after a step.
+    Started {
+        /// What it takes.
+        plan: Box<Plan>,
+        /// Its folder.
+        folder: PathBuf,
+        /// What happened before, when it goes on.
+        before: Vec<Record>,
+    },
+    /// A step, a validation, a sample, a checkpoint.
+    Happened(Record),
+    /// How far the gates are open, `[L_a][H or 1]`, activation applied.
+    Gates {
+        /// The lowest adapted layer.
+        first_layer: u32,
+        /// By layer and head.
+        gates: Vec<Vec<f32>>,
+    },
+    /// An adapter lies in the folder and can be used.
+    Usable(PathBuf),
+    /// It is over.
+    Ended(TeachEnd),
+    /// It went wrong.
+    Failed(Problem),
+}
+
+/// What a training stands on.
+pub(in crate::worker) struct Ground {
+    pub file: Arc<ModelFile>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub model: Model,
+}
+
+/// Reads the rows on a thread of its own and says what learning them would take.
+pub(in crate::worker) fn start_plan(ground: Ground, ticket: u64, settings: TeachSettings, events: Events) {
+    let said = events.clone();
+    let started = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
+        let outcome = prepare(&ground, &settings).map(|prepared| Box::new(prepared.plan));
+        said.send(Event::Planned { ticket, outcome });
+    });
+    if let Err(error) = started {
+        events.send(Event::Planned { ticket, outcome: Err(no_thread(&error)) });
+    }
+}
+
+/// Trains on a thread of its own.
+pub(in crate::worker) fn start(
+    ground: Ground,
+    settings: TeachSettings,
+    resume: bool,
+    stops: [Stop; 2],
+    events: Events,
+) -> Result<(), Problem> {
+    let work = move || {
+        let event = match run::teach(&ground, settings, resume, &stops, &events) {
+            Ok(end) => TeachEvent::Ended(end),
+            Err(problem) => TeachEvent::Failed(problem),
+        };
+        events.send(Event::Teach(event));
+    };
+    let started = std::thread::Builder::new().name("teacher".to_owned()).spawn(work);
+    started.map(|_| ()).map_err(|error| no_thread(&error))
+}
+
+fn no_thread(error: &std::io::Error) -> Problem {
+    Problem::new(format!("the system gives no thread: {error}"), "close other programs")
+}
+
+/// Rows and settings that fit each other.
+struct Prepared {
+    dataset: Dataset,
+    options: DataOptions,
+    run: RunSettings,
+    plan: Plan,
+}
+
+fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Problem> {
+    let config = &ground.file.config;
+    let n_layers = match settings.adapter_layers {
+        0 => config.n_layers.saturating_sub(2).max(1),
+        n => n.min(config.n_layers),
+    };
+    let shape = AdapterShape::new(config, n_layers, settings.adapter_len, settings.gate.kind());
+    let options = DataOptions {
+        max_tokens: settings.batch_tokens,
+        split: Split { fraction: VALIDATION, seed: settings.seed },
+        ..DataOptions::default()
+    };
+    let dataset =
+        Dataset::open(&settings.data, None, &ground.tokenizer, &options, &mut |_| std::ops::ControlFlow::Continue(()))
+            .map_err(of_data)?;
+    let n_steps =
+        steps_of_epochs(&dataset.training, settings.batch_tokens, settings.seed, settings.epochs).map_err(of_data)?;
+    let tenth = (n_steps / 10).max(1);
+    let warmup = if n_steps >= 10 { tenth } else { 0 };
+    let recipe = Recipe::new(settings.learning_rate, warmup, n_steps);
+    recipe.check().map_err(of_training)?;
+    let weights = weight_bytes(&ground.file.gguf)?;
+    let memory = adapter_engine::train::memory(config, weights, n_layers, settings.adapter_len, settings.batch_tokens);
+    let plan = Plan {
+        report: dataset.report.to_string(),
+        n_rows: dataset.report.training.rows,
+        n_steps,
+        n_parameters: shape.n_parameters(),
+        n_frozen: ground.file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+        memory_bytes: memory.total(),
+    };
+    let run = RunSettings {
+        shape,
+        recipe,
+        batch_tokens: settings.batch_tokens,
+        seed: settings.seed,
+        validate_every: tenth,
+        patience: None,
+    };
+    Ok(Prepared { dataset, options, run, plan })
+}
+
+fn of_data(error: DataError) -> Problem {
+    Problem { message: error.to_string(), hint: error.hint().map(str::to_owned), code: "data" }
+}
+
+fn of_metrics(error: MetricsError) -> Problem {
+    Problem { message: error.to_string(), hint: Some(error.hint().to_owned()), code: "train" }
+}
+
+fn of_training(error: TrainError) -> Problem {
+    match error {
+        TrainError::Engine(error) => Problem::from(*error),
+        TrainError::Data(error) => of_data(error),
+        error => {
+            let (message, hint) = (error.to_string(), error.hint());
+            Problem { message, hint, code: "train" }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Teaching from rows to a conversation with what was taught.
+
+use std::path::Path;
+
+use adapter_desktop::Phase;
+use adapter_engine::adapter::AdapterFile;
+use adapter_finetune::metrics::{Record, read};
+use egui_kittest::kittest::Queryable as _;
+
+use crate::support::Window;
+
+fn rows(folder: &Path) -> std::path::PathBuf {
+    let lines: String =
+        (0..40).map(|n| format!("{{\"instruction\":\"Say {n}\",\"output\":\"number {} is it\"}}\n", n % 7)).collect();
+    let path = folder.join("numbers.jsonl");
+    std::fs::write(&path, lines).expect("written");
+    path
+}
+
+fn steps(window: &Window) -> Vec<(u64, f64)> {
+    let step = |record: &Record| match record {
+        Record::Step(step) => Some((step.step, step.loss.expect("finite"))),
+        _ => None,
+    };
+    window.app().teach().records().iter().filter_map(step).collect()
+}
+
+#[test]
+fn rows_become_an_adapter_that_talks() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = Window::ready(Some(folder.path()));
+    window.press("Teach");
+    assert!(window.has("Teach an adapter") && window.has("Choose rows"));
+    // A file without rows is explained.
+    let empty = folder.path().join("empty.jsonl");
+    std::fs::write(&empty, "").expect("written");
+    *window.chosen.lock().expect("not poisoned") = Some(empty);
+    window.press("Choose rows");
+    window.wait("the reason", |app| app.newest_notice().is_some_and(|text| text.contains("rows cannot be learnt")));
+    window.press_last("Close this notice");
+
+    *window.chosen.lock().expect("not poisoned") = Some(rows(folder.path()));
+    window.press("Choose rows");
+    window.wait("the plan", |app| app.teach().plan().is_some());
+    assert!(window.says("numbers learn") && window.says("of GPU memory"), "what it takes is said before");
+    window.press("What was found in the rows");
+    assert!(window.says("40 alpaca rows"));
+    let settings = window.app_mut().teach_mut().settings_mut();
+    (settings.epochs, settings.batch_tokens, settings.learning_rate) = (3.0, 128, 0.02);
+    settings.question = "Say 3".to_owned();
+    window.wait("the plan for these settings", |app| app.teach().plan().is_some());
+    let n_steps = window.app().teach().plan().map_or(0, |plan| plan.n_steps);
+    assert!(n_steps > 20, "{n_steps}");
+
+    window.press("Start teaching");
+    window.wait("some steps", |app| app.teach().step().0 >= 5);
+    assert!(window.says("Loss by step") && window.says("Gates of 2 layers and 4 heads"));
+    assert!(window.says("before · Say 3"), "what it said before it learnt");
+    // The chat is not blocked meanwhile.
+    window.app_mut().settings_mut().answering.max_tokens = 4;
+    window.press("Chat");
+    window.ask("Still there?");
+    assert_eq!(window.shown().len(), 2);
+
+    // Stop finishes the step and saves; going on is the same run.
+    window.press("Teach");
+    window.press("Stop and save");
+    window.wait("the end", |app| app.teach().phase() == Phase::Idle);
+    assert!(window.says("stopped and saved"));
+    let before = steps(&window);
+    window.press("Go on with the training");
+    window.wait("the end", move |app| app.teach().phase() == Phase::Idle && app.teach().step() == (n_steps, n_steps));
+    assert!(window.says("The adapter is taught"));
+    let all = steps(&window);
+    assert_eq!(all[..before.len()], before[..], "what was before is still there");
+    let numbers: Vec<u64> = all.iter().map(|(step, _)| *step).collect();
+    assert_eq!(numbers, (1..=all.len() as u64).collect::<Vec<_>>(), "no step twice, none left out");
+    let mean = |part: &[(u64, f64)]| part.iter().map(|(_, loss)| loss).sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&all[..4]), mean(&all[all.len() - 4..]));
+    assert!(last < first * 0.8, "it learnt: {first:.3} to {last:.3}");
+
+    // The folder is that of the terminal program.
+    let run = window.app().teach().folder().expect("a folder").to_owned();
+    assert!(run.ends_with("adapters/numbers"));
+    for file in ["config.toml", "metrics.jsonl", "loss.svg", "gates.svg", "adapter.safetensors"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let kept = read(&run.join("metrics.jsonl")).expect("a whole log").records;
+    assert_eq!(kept.iter().filter(|record| matches!(record, Record::Step(_))).count(), all.len());
+    let bytes = std::fs::read(run.join("adapter.safetensors")).expect("there");
+    let adapter = AdapterFile::from_safetensors(&bytes, None).expect("an adapter");
+    assert!(adapter.gates.iter().any(|gate| gate.abs() > 1e-3), "its gates are open");
+
+    // And it can be talked to at once.
+    window.press("Talk to it now");
+    window.wait("the adapter", |app| app.newest_notice().is_some_and(|text| text.contains("numbers is on")));
+    window.app_mut().settings_mut().answering.temperature = 0.0;
+    window.app_mut().settings_mut().answering.max_tokens = 24;
+    window.ask("Say 3");
+    let taught = window.shown()[1].clone();
+    window.press("Adapter on");
+    window.press_last("Regenerate");
+    window.wait("the model alone", |app| !app.is_answering());
+    assert_ne!(window.shown()[1], taught, "it answers otherwise than the model alone");
+    // A second run does not overwrite the first.
+    window.press("Teach");
+    *window.chosen.lock().expect("not poisoned") = Some(folder.path().join("numbers.jsonl"));
+    window.press("Choose rows");
+    window.wait("another name", |app| app.teach().settings().out.ends_with("numbers-2"));
+    let name = window.harness.get_by_label("Name of the adapter").value();
+    assert_eq!(name.as_deref(), Some("numbers-2"));
+}
