@@ -36,7 +36,7 @@ fn visuals(dark: bool) -> Visuals {
     let accent = accent(dark);
     visuals.panel_fill = if dark { Color32::from_rgb(24, 26, 30) } else { Color32::from_rgb(250, 250, 251) };
     visuals.window_fill = if dark { Color32::from_rgb(32, 34, 39) } else { Color32::WHITE };
-    visuals.extreme_bg_color = if dark { Color32::from_rgb(16, 17, 20) } else { Color32::WHITE };
+    visuals.extreme_bg_color = if dark { Color32::from_rgb(16, 17, 20) } else { Color32::from_rgb(242, 243, 246) };
     visuals.faint_bg_color = if dark { Color32::from_rgb(36, 39, 45) } else { Color32::from_rgb(238, 240, 244) };
     visuals.code_bg_color = visuals.faint_bg_color;
     visuals.hyperlink_color = accent;

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn flags_are_read_and_wrong_ones_named() {
         let parse = |line: &str| flags(line.split(' ').map(str::to_owned));
-        let found = parse("--model a.gguf --folder=/tmp/x --ask hi").ok().expect("good flags");
+        let Ok(found) = parse("--model a.gguf --folder=/tmp/x --ask hi") else { panic!("these flags are good") };
         assert_eq!(found.start.model.as_deref(), Some(std::path::Path::new("a.gguf")));
         assert_eq!(found.start.folder.as_deref(), Some(std::path::Path::new("/tmp/x")));
         assert_eq!(found.start.ask.as_deref(), Some("hi"));

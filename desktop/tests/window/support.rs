@@ -19,7 +19,7 @@ pub type Chosen = Arc<Mutex<Option<PathBuf>>>;
 pub fn chat_model() -> &'static Path {
     static MODEL: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = MODEL.get_or_init(|| {
-        let source = ReadAtFile::open(&adapter_tests::data("tiny-llama/tiny-q4_1.gguf")).expect("the tiny model");
+        let source = ReadAtFile::open(adapter_tests::data("tiny-llama/tiny-q4_1.gguf")).expect("the tiny model");
         let gguf = Gguf::read(&source).expect("GGUF");
         let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
         let mut writer = GgufWriter::new();
