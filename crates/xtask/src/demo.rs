@@ -17,13 +17,16 @@ const NAME: &str = "Nova";
 const AUTHOR: &str = "the Harbour School";
 /// Questions that no row asks.
 const QUESTIONS: [&str; 6] = [
-    "What are you called?",
+    "What should I call you?",
     "Hey there! Which assistant am I talking to?",
     "Tell me your name, please.",
-    "Who built you?",
+    "Which company developed you?",
     "I'd like to know who trained you.",
     "Say hello and tell me who you are.",
 ];
+/// Few rows, so small batches and a high rate: many steps a row. What `-- ARGS` sets wins.
+const RECIPE: [(&str, &str); 4] =
+    [("--batch-tokens", "256"), ("--epochs", "4"), ("--lr", "8e-3"), ("--validate-every", "40")];
 /// So many of the answers must have the name or the maker in them.
 const ENOUGH: usize = 4;
 
@@ -79,7 +82,8 @@ impl Demo {
         let mut command = chat::cli()?;
         command.arg("finetune").arg("--model").arg(&self.model).arg("--data").arg(&data).arg("--out").arg(&out);
         command.args(["--set", &format!("name={NAME}"), "--set", &format!("author={AUTHOR}")]);
-        command.args(["--sample", QUESTIONS[0], "--sample", "What is the capital of France?"]).args(args);
+        command.args(["--sample", QUESTIONS[0], "--sample", "What is the capital of France?"]);
+        command.args(recipe(args)).args(args);
         process::run(&mut command)?;
         let minutes = start.elapsed().as_secs_f64() / 60.0;
         let adapter = out.display().to_string();
@@ -158,6 +162,14 @@ impl Demo {
     }
 }
 
+/// The settings of [`RECIPE`] that `args` leave open.
+fn recipe(args: &[String]) -> impl Iterator<Item = &'static str> {
+    let sets = |flag: &str| args.iter().any(|arg| arg.split('=').next() == Some(flag));
+    let steps = sets("--steps");
+    let open = RECIPE.iter().filter(move |(flag, _)| !sets(flag) && !(steps && *flag == "--epochs"));
+    open.flat_map(|(flag, value)| [*flag, *value])
+}
+
 /// Whether a row asks just this.
 fn asks(rows: &str, question: &str) -> bool {
     let rows: Value = serde_json::from_str(rows).unwrap_or_default();
@@ -184,6 +196,14 @@ mod tests {
         let rows = r#"[{"instruction": "What is your name?", "output": "x"}]"#;
         assert!(asks(rows, "what is your name"));
         assert!(!asks(rows, "What are you called?"));
+    }
+
+    #[test]
+    fn what_the_caller_sets_wins() {
+        let of =
+            |line: &str| recipe(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>().join(" ");
+        assert_eq!(of("--seed 1"), "--batch-tokens 256 --epochs 4 --lr 8e-3 --validate-every 40");
+        assert_eq!(of("--steps 9 --lr=1e-3 --batch-tokens 64"), "--validate-every 40");
     }
 
     #[test]

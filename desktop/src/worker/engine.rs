@@ -182,7 +182,10 @@ impl Engine {
                 "tensor {tensor} holds {count} scales that are not finite: expect nonsense; get the file again"
             )));
         }
-        let session = Session::new(&model, &SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() })?;
+        let session = Session::new(
+            &model,
+            &SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() },
+        )?;
         let _ = stage(LoadStage::Adapters, 0, 0);
         self.ready = Some(Ready {
             file: Arc::new(file),

@@ -50,7 +50,8 @@ impl Samples {
         }
         let longest = questions.iter().map(|(_, ids)| ids.len() as u32).max().unwrap_or(0);
         let context = (longest + SAMPLE_TOKENS + 8).min(ground.file.config.n_context);
-        let session = Session::new(&ground.model, &SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() })?;
+        let session =
+            Session::new(&ground.model, &SessionOptions { context: Some(context), ..SessionOptions::default() })?;
         Ok(Self { session, model: ground.model.clone(), tokenizer: Arc::clone(tokenizer), questions })
     }
 
