@@ -1,7 +1,7 @@
 // What the tests share: Chromium on its software GPU, a fresh page, and words for what people do with it.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -9,6 +9,19 @@ import { chromium } from "playwright-core";
 export const url = process.env.PAGE_URL;
 export const tiny = new URL("../../tests/data/tiny-llama/tiny-q4_1.gguf", import.meta.url).pathname;
 export const data = (name) => new URL(`../../tests/data/${name}`, import.meta.url).pathname;
+
+/** Takes the pictures of a page that the README shows, light and dark; into `docs/` when `UPDATE_PICTURES` is set. */
+export async function picture(page, name) {
+  const folder = new URL(process.env.UPDATE_PICTURES ? "../../docs/" : "../../target/pictures/", import.meta.url).pathname;
+  mkdirSync(folder, { recursive: true });
+  await page.mouse.move(0, 0);
+  await page.evaluate(() => document.activeElement?.blur());
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: join(folder, `${name}-${colorScheme}.png`) });
+  }
+  await page.emulateMedia({ colorScheme: null });
+}
 
 const ALWAYS = [
   "--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -1,16 +1,14 @@
 // A real model in the browser: its ids are those that transformers computed in f32, as the native engine's are.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
-import { data, fine, launch, loadPackage, open, openPackage, ready, send, set } from "../browser.mjs";
+import { data, fine, launch, loadPackage, open, openPackage, picture, ready, send, set } from "../browser.mjs";
 
 const json = (name) => JSON.parse(readFileSync(data(`smollm2/${name}.json`), "utf8"));
 const model = process.env.ADAPTER_SMOLLM2 ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "adapter-engine/SmolLM2-135M-Instruct.Q4_1.gguf");
-const pictures = new URL(process.env.UPDATE_PICTURES ? "../../../docs/" : "../../../target/pictures/", import.meta.url).pathname;
-mkdirSync(pictures, { recursive: true });
 
 test("SmolLM2 gives the ids of the golden file, and its tokenizer those of llama.cpp", async (t) => {
   const page = await openPackage(await launch(t));
@@ -45,11 +43,6 @@ test("a chat with SmolLM2, as the README shows it", async (t) => {
   await send(page, "Write a short Python function that reverses a string, with an example.");
   await page.locator("#messages > .message.assistant:last-child:not(.busy)").waitFor({ timeout: 240_000 });
   assert.match(await page.locator(".message.assistant code").first().innerText(), /def \w+\(/);
-  await page.mouse.move(700, 700);
-  await page.evaluate(() => document.activeElement?.blur());
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: join(pictures, `web-${colorScheme}.png`) });
-  }
+  await picture(page, "web");
   fine(page);
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
-import { data, fine, launch, load, open, openPackage, ready, send, set, settled, texts, tiny, url } from "../browser.mjs";
+import { data, fine, launch, load, open, openPackage, picture, ready, send, set, settled, texts, tiny, url } from "../browser.mjs";
 import * as safetensors from "../safetensors.mjs";
 
 const LONG = 180_000;
@@ -138,6 +138,7 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     assert.match(await page.locator(".gates").getAttribute("aria-label"), /Gates of \d+ layers; the strongest is -?[\d.e-]+ in layer \d+, head \d/);
     const answers = await page.locator(".samples .sample").first().innerText();
     assert.match(answers, /Before[\s\S]*Step 10/);
+    await picture(page, "teach");
     console.log(`long tasks while learning: ${await page.evaluate(() => tasks.length)}`);
   });
 

@@ -12,7 +12,6 @@ use pollster::block_on;
 use serde::Serialize;
 
 use super::{Spread, peak_rss, spread};
-use crate::commands::inspect;
 use crate::failure::Failure;
 use crate::flags::{Bench, Format, Global, TrainRows};
 use crate::interrupt;
@@ -87,7 +86,7 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
-        quantization: inspect::main_type(file.gguf.tensors()),
+        quantization: adapter_files::main_type(file.gguf.tensors()),
         backend: summary.backend,
         gpu: summary.name,
         driver: summary.driver,
