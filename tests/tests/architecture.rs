@@ -43,8 +43,9 @@ fn every_folder_is_named_and_every_named_folder_exists() {
         }
     }
     for name in named {
-        let places = [root(), root().join("crates/engine"), root().join("crates/finetune")];
-        if !places.iter().any(|place| place.join(name).is_dir()) {
+        let crates = ["crates/engine", "crates/finetune", "crates/xtask", "desktop", "web"];
+        let places = crates.map(|name| root().join(name)).into_iter().chain([root()]);
+        if !places.into_iter().any(|place| place.join(name).is_dir()) {
             problems.push(format!("{name} does not exist"));
         }
     }

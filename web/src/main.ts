@@ -74,6 +74,8 @@ async function start(): Promise<void> {
     app.fail(error);
   }
   startShortcuts();
+  // From here on every key and button does what it says.
+  document.documentElement.dataset.started = "";
   await checkWebGpu().catch((error: unknown) => app.block(error));
   await registerServiceWorker();
   prepare();

@@ -52,7 +52,7 @@ export async function open(context, address = url) {
     document.addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
   });
   await page.goto(address);
-  await page.waitForFunction(() => document.querySelector("#views a") !== null);
+  await page.locator("html[data-started]").waitFor();
   return page;
 }
 
