@@ -166,7 +166,7 @@ impl Demo {
 fn recipe(args: &[String]) -> impl Iterator<Item = &'static str> {
     let sets = |flag: &str| args.iter().any(|arg| arg.split('=').next() == Some(flag));
     let steps = sets("--steps");
-    let open = RECIPE.iter().filter(move |(flag, _)| !sets(flag) && !(steps && *flag == "--epochs"));
+    let open = RECIPE.iter().filter(move |(flag, _)| !(sets(flag) || steps && *flag == "--epochs"));
     open.flat_map(|(flag, value)| [*flag, *value])
 }
 

@@ -39,7 +39,10 @@ impl Plan {
                     "--repeat" => super::number(flag, text).map(|n| plan.n_repetitions = n),
                     "--depths" => super::numbers(flag, text).map(|depths| plan.depths = depths),
                     "--lengths" => super::numbers(flag, text).map(|lengths| plan.lengths = lengths),
-                    "--model" if !text.is_empty() => Ok(plan.model = Some(text.into())),
+                    "--model" if !text.is_empty() => {
+                        plan.model = Some(text.into());
+                        Ok(())
+                    }
                     _ => return None,
                 })
             },

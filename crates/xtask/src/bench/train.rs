@@ -39,7 +39,10 @@ impl Plan {
                 Some(match flag {
                     "--repeat" => super::number(flag, text).map(|n| plan.n_repetitions = n),
                     "--batches" => batches(text).map(|batches| plan.batches = batches),
-                    "--model" if !text.is_empty() => Ok(plan.model = Some(text.into())),
+                    "--model" if !text.is_empty() => {
+                        plan.model = Some(text.into());
+                        Ok(())
+                    }
                     _ => return None,
                 })
             },
