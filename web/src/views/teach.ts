@@ -306,7 +306,7 @@ function offer(words: string, taught: Taught, first: boolean): HTMLElement {
 /** Fills the view; once, when it is first shown. */
 export function startTeach(): Lesson {
   const inputs = h("fieldset", { class: "inputs", aria: { label: "Rows and settings" } }, rowsPanel(), settingsPanel());
-  byId("view-teach").append(h("div", { class: "teach", tabIndex: 0, role: "region", aria: { label: "Teach" } },
+  byId("view-teach").append(h("div", { class: "teach", tabIndex: 0, role: "region", aria: { label: "Lesson" } },
     h("div", { class: "teach-columns" }, inputs, h("div", { class: "teach-main" }, planPanel(), runPanel()))));
   lesson.on("change", () => { inputs.disabled = lesson.busy; });
   lesson.on("say", announce);
