@@ -74,7 +74,8 @@ export function gateChart(gates: number[][], firstLayer: number): SVGSVGElement 
   const where = heads > 1 ? `layer ${strongest.layer}, head ${strongest.head}` : `layer ${strongest.layer}`;
   const words = most > 0 ? `Gates of ${gates.length} layers; the strongest is ${strongest.gate.toPrecision(2)} in ${where}` : `Gates of ${gates.length} layers, all closed`;
   const total = gates.length * height + 4;
-  const chart = svg("svg", { viewBox: `0 0 ${left + heads * cell + 4} ${total}`, class: "gates", role: "img", "aria-label": words });
+  const width = left + heads * cell + 4;
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${total}`, width, class: "gates", role: "img", "aria-label": words });
   const every = Math.max(1, Math.ceil(12 / height));
   gates.forEach((layer, index) => {
     if (index % every === 0) chart.append(svg("text", { class: "tick", x: left - 7, y: index * height + height / 2 + 4, "text-anchor": "end" }, String(firstLayer + index)));

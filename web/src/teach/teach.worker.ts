@@ -22,6 +22,22 @@ function failure(code: string, message: string, hint: string): Error {
   return Object.assign(new Error(message), { code, hint });
 }
 
+let sayLost: (error: Error) => void;
+/** Fails when a device of this worker is lost: burn then waits for numbers that never come. */
+const lost = new Promise<never>((_, reject) => { sayLost = reject; });
+lost.catch(() => {}); // It may happen while nobody waits.
+
+interface LosableDevice { lost: Promise<{ message: string }>; }
+const { GPUAdapter } = globalThis as unknown as { GPUAdapter?: { prototype: { requestDevice(...args: unknown[]): Promise<LosableDevice> } } };
+if (GPUAdapter) {
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    const device = await request.apply(this, args);
+    void device.lost.then(({ message }) => sayLost(failure("device-lost", `the GPU was lost: ${message}`, "begin again")));
+    return device;
+  };
+}
+
 async function module(): Promise<typeof Wasm> {
   if (!wasm) {
     try {
@@ -150,7 +166,7 @@ const post = (reply: TeachReply) => postMessage(reply);
 
 async function handle<M extends TeachMethod>(id: number, method: M, params: Params<M>): Promise<void> {
   try {
-    const value = await methods[method](params, (event) => post({ id, kind: "event", event }));
+    const value = await Promise.race([methods[method](params, (event) => post({ id, kind: "event", event })), lost]);
     post({ id, kind: "result", value });
   } catch (error) {
     post({ id, kind: "error", error: errorData(error) });

@@ -138,7 +138,13 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     assert.match(await page.locator(".gates").getAttribute("aria-label"), /Gates of \d+ layers; the strongest is -?[\d.e-]+ in layer \d+, head \d/);
     const answers = await page.locator(".samples .sample").first().innerText();
     assert.match(answers, /Before[\s\S]*Step 10/);
+    // The random model's answers are no picture: rows, losses and gates are.
+    const size = page.viewportSize();
+    await page.setViewportSize({ width: 1180, height: 720 });
+    await page.locator(".teach-settings summary").click();
+    await page.locator(".run").evaluate((element) => element.scrollIntoView({ block: "start" }));
     await picture(page, "teach");
+    await page.setViewportSize(size);
     console.log(`long tasks while learning: ${await page.evaluate(() => tasks.length)}`);
   });
 
