@@ -3,6 +3,8 @@
 use adapter_plot::axis::{Axis, count, number};
 use adapter_plot::svg::{Anchor, GRID, INK, PAPER, QUIET, Svg, dots, polyline};
 
+use crate::metrics::Record;
+
 const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 440.0;
 const LEFT: f64 = 64.0;
@@ -29,6 +31,24 @@ pub struct LossPoint {
     pub validation: Option<f32>,
     /// Learning rate.
     pub learning_rate: Option<f32>,
+}
+
+impl LossPoint {
+    /// What a line of `metrics.jsonl` says of the losses: steps and validations do, the rest does not.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        let narrow = |value: Option<f64>| value.map(|value| value as f32);
+        match record {
+            Record::Step(step) => Some(Self {
+                step: step.step,
+                train: narrow(step.loss),
+                learning_rate: Some(step.lr as f32),
+                ..Self::default()
+            }),
+            Record::Eval(eval) => Some(Self { step: eval.step, validation: narrow(eval.val_loss), ..Self::default() }),
+            _ => None,
+        }
+    }
 }
 
 /// A step and a value.

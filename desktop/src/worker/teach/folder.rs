@@ -89,28 +89,12 @@ impl Folder {
     }
 
     pub fn pictures(&self, file: &AdapterFile, gate_width: u32) -> Result<(), Problem> {
-        let points: Vec<LossPoint> = self.records.iter().filter_map(point).collect();
+        let points: Vec<LossPoint> = self.records.iter().filter_map(LossPoint::of).collect();
         write_atomically(&self.path.join("loss.svg"), plot::loss_svg("Loss", &points).as_bytes())
             .map_err(of_training)?;
         let first_layer = self.base.n_layers.saturating_sub(file.n_layers);
         let gates = plot::gates_svg("Gates", &file.effective_gates(gate_width), first_layer);
         write_atomically(&self.path.join("gates.svg"), gates.as_bytes()).map_err(of_training)
-    }
-}
-
-fn point(record: &Record) -> Option<LossPoint> {
-    let narrow = |value: Option<f64>| value.map(|value| value as f32);
-    match record {
-        Record::Step(step) => Some(LossPoint {
-            step: step.step,
-            train: narrow(step.loss),
-            learning_rate: Some(step.lr as f32),
-            ..LossPoint::default()
-        }),
-        Record::Eval(eval) => {
-            Some(LossPoint { step: eval.step, validation: narrow(eval.val_loss), ..LossPoint::default() })
-        }
-        _ => None,
     }
 }
 

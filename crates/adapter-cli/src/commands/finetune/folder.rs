@@ -93,7 +93,7 @@ impl Folder {
     /// # Errors
     /// A file cannot be written.
     pub fn pictures(&self, file: &AdapterFile, n_heads: u32) -> Result<(), Failure> {
-        let points: Vec<LossPoint> = self.records.iter().filter_map(point).collect();
+        let points: Vec<LossPoint> = self.records.iter().filter_map(LossPoint::of).collect();
         write_atomically(&self.path.join(LOSS), plot::loss_svg("Loss", &points).as_bytes())?;
         let first_layer = self.base.n_layers.saturating_sub(file.n_layers);
         let strengths = match file.kind.shape {
@@ -102,22 +102,6 @@ impl Folder {
         };
         let gates = plot::gates_svg("Gates", &strengths, first_layer);
         Ok(write_atomically(&self.path.join(GATES), gates.as_bytes())?)
-    }
-}
-
-fn point(record: &Record) -> Option<LossPoint> {
-    let narrow = |value: Option<f64>| value.map(|value| value as f32);
-    match record {
-        Record::Step(step) => Some(LossPoint {
-            step: step.step,
-            train: narrow(step.loss),
-            learning_rate: Some(step.lr as f32),
-            ..LossPoint::default()
-        }),
-        Record::Eval(eval) => {
-            Some(LossPoint { step: eval.step, validation: narrow(eval.val_loss), ..LossPoint::default() })
-        }
-        _ => None,
     }
 }
 
