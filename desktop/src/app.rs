@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter_engine::gpu::GpuOptions;
 use adapter_files::{Problem, file_name};
@@ -26,6 +26,8 @@ use crate::worker::{AdapterKey, LoadStage, LoadedAdapter, LoadedModel, Stop, Wor
 
 /// Frames whose times are kept.
 const FRAMES: usize = 512;
+/// How long a window keeps its size before that is remembered.
+const RESTS: Duration = Duration::from_millis(500);
 
 /// The views there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +193,8 @@ pub struct App {
     pub(crate) ctx: Context,
     pub(crate) ask_when_ready: Option<String>,
     pub(crate) frames: Vec<f32>,
+    /// A size of the window that is not remembered yet, and since when it has it.
+    pub(crate) resized: Option<([f32; 2], Instant)>,
 }
 
 impl App {
@@ -272,6 +276,7 @@ impl App {
             ctx: ctx.clone(),
             ask_when_ready: start.ask,
             frames: Vec::new(),
+            resized: None,
         };
         // The model of the last time comes back by itself: that is what people sit down for.
         let last = app.settings.recent.first().filter(|path| path.is_file()).cloned();
@@ -306,6 +311,13 @@ impl App {
     #[must_use]
     pub fn is_answering(&self) -> bool {
         self.answering.is_some()
+    }
+
+    /// Whether headers of model files are being read in the background.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        !self.reading.is_empty()
     }
 
     /// Whether a comparison is on its way.
@@ -449,6 +461,30 @@ impl App {
         }
     }
 
+    /// Remembers the window's size once it rests: while somebody pulls at its edge, every frame has another one.
+    fn remember_size(&mut self, ctx: &Context) {
+        let filled = ctx.input(|input| {
+            let viewport = input.viewport();
+            [viewport.maximized, viewport.fullscreen, viewport.minimized].contains(&Some(true))
+        });
+        let size = (ctx.viewport_rect().size() * ctx.zoom_factor()).round();
+        let size = [size.x, size.y];
+        if filled || self.settings.window == Some(size) {
+            self.resized = None;
+            return;
+        }
+        match self.resized {
+            Some((resting, since)) if resting == size => match RESTS.checked_sub(since.elapsed()) {
+                Some(left) => ctx.request_repaint_after(left),
+                None => (self.settings.window, self.resized) = (Some(size), None),
+            },
+            _ => {
+                self.resized = Some((size, Instant::now()));
+                ctx.request_repaint_after(RESTS);
+            }
+        }
+    }
+
     fn remedy(&mut self, remedy: Remedy) {
         match remedy {
             Remedy::Reload => self.reload(),
@@ -499,6 +535,7 @@ impl eframe::App for App {
         if (zoom - self.settings.zoom).abs() > f32::EPSILON {
             self.settings.zoom = zoom;
         }
+        self.remember_size(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {

@@ -9,6 +9,7 @@ use adapter_files::{Problem, folders};
 use adapter_finetune::checkpoint::write_atomically;
 
 use crate::chat::{self, Chat};
+use crate::settings::SETTINGS;
 
 /// What the writing thread is asked.
 enum Job {
@@ -146,7 +147,7 @@ impl History {
     }
 
     fn settings_path(&self) -> PathBuf {
-        self.folder.join("desktop.json")
+        self.folder.join(SETTINGS)
     }
 
     /// Writes the settings.

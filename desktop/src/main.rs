@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use adapter_desktop::screenshot::Screenshot;
-use adapter_desktop::{App, Start};
+use adapter_desktop::{App, Start, settings};
 use adapter_files::folders;
 use eframe::egui::{Context, Ui, ViewportBuilder, Visuals, vec2};
 
@@ -97,10 +97,11 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let size = start.folder.as_deref().and_then(settings::window_size).unwrap_or([1180.0, 780.0]);
     let mut viewport = ViewportBuilder::default()
         .with_title("LLaMA-Adapter")
         .with_app_id("adapter-desktop")
-        .with_inner_size(vec2(1180.0, 780.0))
+        .with_inner_size(size)
         .with_min_inner_size(vec2(560.0, 420.0))
         .with_drag_and_drop(true);
     if let Ok(icon) = eframe::icon_data::from_png_bytes(include_bytes!("../assets/icon.png")) {

@@ -259,6 +259,8 @@ impl App {
             }
             None => {
                 look::quiet(ui, "Reading its header…");
+                // As high as the card that takes its place: what is below must not jump away from under the pointer.
+                ui.label("");
                 false
             }
         }

@@ -1,12 +1,15 @@
 //! What the user can set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adapter_engine::Sampling;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::new_id;
 use crate::worker::AdapterSource;
+
+/// The file of the settings in the user's folder.
+pub const SETTINGS: &str = "desktop.json";
 
 /// How many settings are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +148,7 @@ pub struct Settings {
     pub adapters: std::collections::BTreeMap<PathBuf, KeptAdapters>,
     /// The chat that was open.
     pub chat: Option<String>,
-    /// Size of the window in points.
+    /// Size of the window in points of the screen, whatever the zoom.
     pub window: Option<[f32; 2]>,
 }
 
@@ -166,6 +169,15 @@ impl Default for Settings {
             window: None,
         }
     }
+}
+
+/// The size the window was left with, before it is opened: `None` where nothing readable says so.
+#[must_use]
+pub fn window_size(folder: &Path) -> Option<[f32; 2]> {
+    let bytes = std::fs::read(folder.join(SETTINGS)).ok()?;
+    let size = serde_json::from_slice::<Settings>(&bytes).ok()?.window?;
+    // A size that no screen has would leave a window that nobody can get hold of.
+    size.iter().all(|length| (200.0..=20_000.0).contains(length)).then_some(size)
 }
 
 /// Presets that are always there.
@@ -193,6 +205,22 @@ mod tests {
         assert_ne!(free.sampling(0).seed, free.sampling(0).seed);
         for preset in built_in_presets() {
             preset.answering.sampling(0).check().expect(&preset.name);
+        }
+    }
+
+    #[test]
+    fn a_window_that_no_screen_can_show_is_not_remembered() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(window_size(folder.path()), None, "no file");
+        for (text, size) in [
+            (r#"{"window":[900.0,600.0]}"#, Some([900.0, 600.0])),
+            (r#"{"window":[0.0,600.0]}"#, None),
+            (r#"{"window":[900.0,1e30]}"#, None),
+            (r#"{"window":null}"#, None),
+            ("{", None),
+        ] {
+            std::fs::write(folder.path().join(SETTINGS), text).expect("written");
+            assert_eq!(window_size(folder.path()), size, "{text}");
         }
     }
 

@@ -23,7 +23,7 @@ fn screen() -> (Running, String) {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("Xvfb is missing: `cargo xtask setup` installs it on Debian and Ubuntu");
+        .expect("Xvfb is missing: `cargo xtask test --only desktop` installs it on Debian and Ubuntu");
     let stdout = server.stdout.take().expect("piped");
     let running = Running(server);
     let mut line = String::new();
@@ -53,7 +53,7 @@ fn a_window_loads_smollm2_answers_and_is_still_when_idle() {
     let _ = std::fs::remove_file(&picture);
     std::fs::write(
         folder.path().join("desktop.json"),
-        r#"{"theme":"light","answering":{"temperature":0.0,"maxTokens":200}}"#,
+        r#"{"theme":"light","window":[1100.0,720.0],"answering":{"temperature":0.0,"maxTokens":200}}"#,
     )
     .expect("written");
     let program = Command::new(env!("CARGO_BIN_EXE_adapter-desktop"))
@@ -87,6 +87,8 @@ fn a_window_loads_smollm2_answers_and_is_still_when_idle() {
         image.width(),
         image.height()
     );
+
+    assert_eq!((image.width(), image.height()), (1100, 720), "the size it was left with");
 
     // The chat is on disk while the window is open.
     let chats: Vec<_> = std::fs::read_dir(folder.path().join("chats")).expect("there").flatten().collect();

@@ -56,6 +56,7 @@ fn nothing_is_drawn_when_nothing_changed() {
     window.app_mut().settings_mut().answering.max_tokens = 8;
     window.ask("Something");
     assert!(window.harness.get_by_label("Message").is_focused(), "also while a text field has the focus");
+    window.wait("the size of the window to rest", |app| app.settings().window == Some([1180.0, 780.0]));
     for _ in 0..40 {
         window.harness.step();
     }

@@ -122,9 +122,13 @@ impl Window {
         self.settle();
     }
 
-    /// Draws until nothing moves any more.
+    /// Draws until nothing moves any more, and no header is on its way that would move it again.
     pub fn settle(&mut self) {
         self.harness.run_ok();
+        while self.app().is_reading() {
+            std::thread::sleep(Duration::from_millis(5));
+            self.harness.run_ok();
+        }
         self.harness.check_accessibility();
     }
 
