@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use adapter_engine::Model;
@@ -158,4 +159,24 @@ pub fn uniform(seed: u64, n: usize, low: f32, high: f32) -> Vec<f32> {
             low + (high - low) * ((state >> 40) as f32 / (1u64 << 24) as f32)
         })
         .collect()
+}
+
+/// `adapter-cli`, which has to be built.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test is a file");
+    let folder = test.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
+    let path = folder.join(format!("adapter-cli{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is missing: `cargo build -p adapter-cli` makes it", path.display());
+    path
+}
+
+/// `adapter-cli` in a clean `home`, with nothing of this machine's user in its surroundings. What can be made again, such as
+/// the checks of the GPU's kernels, is kept in `cache`.
+pub fn program(home: &Path, cache: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(home);
+    command.env_remove("ADAPTER_MODEL").env_remove("XDG_DATA_HOME").env("XDG_CACHE_HOME", cache);
+    // Mesa's device selection says something about the display server on standard error; it is not needed.
+    command.env("HOME", home).env("NODEVICE_SELECT", "1");
+    command
 }

@@ -56,6 +56,21 @@ pub enum TrainError {
         /// Why.
         reason: String,
     },
+    /// The log of a run.
+    #[error(transparent)]
+    Metrics(#[from] crate::metrics::MetricsError),
+    /// A folder for a new run that has one already.
+    #[error("there is a run in the folder already: {path}")]
+    RunExists {
+        /// The folder.
+        path: String,
+    },
+    /// A run that stopped before its first checkpoint.
+    #[error("there is no complete checkpoint in {path}")]
+    NoCheckpoint {
+        /// The folder of the run.
+        path: String,
+    },
     /// A folder that is no whole checkpoint.
     #[error("the checkpoint {path} is not whole: {file} {reason}")]
     Incomplete {
@@ -109,6 +124,11 @@ impl TrainError {
             Self::Diverged { .. } => {
                 "use a smaller --lr or a longer --warmup; --resume goes on from the last good checkpoint".to_owned()
             }
+            Self::Metrics(error) => error.hint().to_owned(),
+            Self::RunExists { path } => {
+                format!("go on with it (`adapter-cli finetune --resume {path}`), or take another folder (--out)")
+            }
+            Self::NoCheckpoint { .. } => "begin a new run in another folder (--out)".to_owned(),
             Self::File { .. } => "check that the folder can be written and has space".to_owned(),
             Self::Incomplete { .. } => {
                 "give --resume the folder of the run: it takes the newest checkpoint that is whole".to_owned()

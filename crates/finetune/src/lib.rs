@@ -74,6 +74,8 @@ pub mod pth;
 mod random;
 pub mod recipe;
 mod run;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod run_folder;
 mod trainer;
 pub mod usual;
 mod zero_init_attention;
@@ -83,5 +85,7 @@ pub use error::TrainError;
 pub use frozen::Frozen;
 pub use recipe::Recipe;
 pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
+#[cfg(not(target_arch = "wasm32"))]
+pub use run_folder::RunFolder;
 pub use trainer::{Moments, Snapshot, StepReport, Trainer};
 pub use zero_init_attention::{ZeroInitAttention, ZeroInitAttentionConfig};

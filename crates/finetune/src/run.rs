@@ -83,7 +83,7 @@ pub struct Run<'d> {
     batches: Batches<'d>,
     validation: Batches<'d>,
     has_validation: bool,
-    n_rows: u64,
+    training: &'d Examples,
     settings: RunSettings,
     place: Place,
 }
@@ -148,8 +148,7 @@ impl<'d> Run<'d> {
         // Without validation rows the training rows stand in: they are never taken.
         let rows = if has_validation { validation } else { training };
         let validation = Batches::new(rows, settings.batch_tokens, Order::AsRead)?;
-        let n_rows = training.len() as u64;
-        Ok(Self { trainer, batches, validation, has_validation, n_rows, settings, place })
+        Ok(Self { trainer, batches, validation, has_validation, training, settings, place })
     }
 
     /// Parameters, optimizer, steps done.
@@ -161,6 +160,11 @@ impl<'d> Run<'d> {
     #[doc(hidden)]
     pub fn trainer_mut(&mut self) -> &mut Trainer {
         &mut self.trainer
+    }
+
+    /// The rows that are learnt.
+    pub fn training(&self) -> &'d Examples {
+        self.training
     }
 
     /// What decides the run.
@@ -206,7 +210,7 @@ impl<'d> Run<'d> {
         let every = self.settings.validate_every;
         let at_its_turn = every > 0 && report.step.is_multiple_of(every);
         self.place.validation_due = self.has_validation && (at_its_turn || report.step >= n_steps);
-        let rest = if position.epoch > epoch { 1.0 } else { position.index as f64 / self.n_rows as f64 };
+        let rest = if position.epoch > epoch { 1.0 } else { position.index as f64 / self.training.len() as f64 };
         Ok(Event::Step { report, epoch: epoch as f64 + rest })
     }
 

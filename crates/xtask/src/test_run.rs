@@ -55,7 +55,12 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "desktop",
-        packages: &[("adapter-desktop", "desktop"), ("adapter-files", "crates/files")],
+        // The program as well: it goes on with a run of the window.
+        packages: &[
+            ("adapter-desktop", "desktop"),
+            ("adapter-files", "crates/files"),
+            ("adapter-cli", "crates/adapter-cli"),
+        ],
         targets: &[],
         needs_model: true,
         needs_screen: true,

@@ -18,11 +18,27 @@ fn rows(folder: &Path) -> std::path::PathBuf {
 }
 
 fn steps(window: &Window) -> Vec<(u64, f64)> {
+    steps_of(window.app().teach().records())
+}
+
+fn steps_of(records: &[Record]) -> Vec<(u64, f64)> {
     let step = |record: &Record| match record {
         Record::Step(step) => Some((step.step, step.loss.expect("finite"))),
         _ => None,
     };
-    window.app().teach().records().iter().filter_map(step).collect()
+    records.iter().filter_map(step).collect()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("there").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copied");
+        }
+    }
 }
 
 #[test]
@@ -68,6 +84,9 @@ fn rows_become_an_adapter_that_talks() {
     window.wait("the end", |app| app.teach().phase() == Phase::Idle);
     assert!(window.says("stopped and saved"));
     let before = steps(&window);
+    let run = window.app().teach().folder().expect("a folder").to_owned();
+    let copy = folder.path().join("copy");
+    copy_folder(&run, &copy);
     window.press("Go on with the training");
     window.wait("the end", move |app| app.teach().phase() == Phase::Idle && app.teach().step() == (n_steps, n_steps));
     assert!(window.says("The adapter is taught"));
@@ -79,8 +98,12 @@ fn rows_become_an_adapter_that_talks() {
     let (first, last) = (mean(&all[..4]), mean(&all[all.len() - 4..]));
     assert!(last < first * 0.8, "it learnt: {first:.3} to {last:.3}");
 
-    // The folder is that of the terminal program.
-    let run = window.app().teach().folder().expect("a folder").to_owned();
+    // The folder is that of the terminal program, which goes on with it to the same losses, bit for bit.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let output = adapter_tests::program(folder.path(), cache).args(["finetune", "--resume"]).arg(&copy).output();
+    let output = output.expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(steps_of(&read(&copy.join("metrics.jsonl")).expect("a whole log").records), all);
     assert!(run.ends_with("adapters/numbers"));
     for file in ["config.toml", "metrics.jsonl", "loss.svg", "gates.svg", "adapter.safetensors"] {
         assert!(run.join(file).is_file(), "{file}");

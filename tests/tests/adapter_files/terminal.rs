@@ -134,7 +134,7 @@ fn a_disk_that_fills_up_leaves_the_old_file() {
     home.write("out.gguf", "old");
     let line = format!(
         "trap '' XFSZ; ulimit -f 64; exec '{}' merge -m '{}' -a '{}' --gate paper --out out.gguf",
-        shown(&support::binary()),
+        shown(&adapter_tests::binary()),
         support::tiny("tiny-f32.gguf"),
         support::tiny("adapter-paper.safetensors"),
     );

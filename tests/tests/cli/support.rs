@@ -19,23 +19,9 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test is a file");
-    let folder = test.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
-    let path = folder.join(format!("adapter-cli{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.is_file(), "{} is missing: `cargo build -p adapter-cli` makes it", path.display());
-    path
-}
-
 /// The program in a clean home, with nothing of this machine's user in its surroundings.
 pub fn command(home: &Path) -> Command {
-    let mut command = Command::new(binary());
-    command.current_dir(home);
-    command.env_remove("ADAPTER_MODEL").env_remove("XDG_DATA_HOME");
-    // All runs share one folder for what can be made again, so that the GPU's kernels are checked once.
-    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
-    // Mesa's device selection says something about the display server on standard error; it is not needed.
-    command.env("HOME", home).env("NODEVICE_SELECT", "1");
+    let mut command = adapter_tests::program(home, Path::new(env!("CARGO_TARGET_TMPDIR")));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

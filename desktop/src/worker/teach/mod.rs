@@ -1,7 +1,7 @@
 //! Teaching an adapter on a thread beside the engine's: the trainer of the terminal program, its folder of a run, and events for
 //! the window. The model's weights are shared, so that one can talk to it meanwhile.
-mod folder;
 mod run;
+mod run_file;
 mod samples;
 
 use std::path::PathBuf;
@@ -13,14 +13,11 @@ use adapter_engine::llama::weight_bytes;
 use adapter_engine::text::Tokenizer;
 use adapter_files::{ModelFile, Problem};
 use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
-use adapter_finetune::metrics::{MetricsError, Record};
-use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs};
+use adapter_finetune::metrics::Record;
+use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs, usual};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Events, Stop};
-
-/// Share of the rows that are not learnt.
-const VALIDATION: f64 = 0.1;
 
 /// What a gate is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,12 +84,12 @@ impl Default for TeachSettings {
         Self {
             data: PathBuf::new(),
             out: PathBuf::new(),
-            epochs: 5.0,
-            learning_rate: 5e-3,
-            adapter_len: 10,
+            epochs: usual::EPOCHS,
+            learning_rate: usual::LEARNING_RATE,
+            adapter_len: usual::ADAPTER_LEN,
             adapter_layers: 0,
             gate: GateChoice::default(),
-            batch_tokens: 512,
+            batch_tokens: usual::BATCH_TOKENS,
             seed: 0,
             question: String::new(),
         }
@@ -207,13 +204,13 @@ struct Prepared {
 fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Problem> {
     let config = &ground.file.config;
     let n_layers = match settings.adapter_layers {
-        0 => config.n_layers.saturating_sub(2).max(1),
+        0 => usual::adapter_layers(config),
         n => n.min(config.n_layers),
     };
     let shape = AdapterShape::new(config, n_layers, settings.adapter_len, settings.gate.kind());
     let options = DataOptions {
         max_tokens: settings.batch_tokens,
-        split: Split { fraction: VALIDATION, seed: settings.seed },
+        split: Split { fraction: usual::VALIDATION_SHARE, seed: settings.seed },
         ..DataOptions::default()
     };
     let dataset =
@@ -221,9 +218,7 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
             .map_err(of_data)?;
     let n_steps =
         steps_of_epochs(&dataset.training, settings.batch_tokens, settings.seed, settings.epochs).map_err(of_data)?;
-    let tenth = (n_steps / 10).max(1);
-    let warmup = if n_steps >= 10 { tenth } else { 0 };
-    let recipe = Recipe::new(settings.learning_rate, warmup, n_steps);
+    let recipe = Recipe::new(settings.learning_rate, usual::warmup_steps(n_steps), n_steps);
     recipe.check().map_err(of_training)?;
     let weights = weight_bytes(&ground.file.gguf)?;
     let memory = adapter_engine::train::memory(config, weights, n_layers, settings.adapter_len, settings.batch_tokens);
@@ -240,7 +235,7 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
         recipe,
         batch_tokens: settings.batch_tokens,
         seed: settings.seed,
-        validate_every: tenth,
+        validate_every: usual::validate_every(n_steps),
         patience: None,
     };
     Ok(Prepared { dataset, options, run, plan })
@@ -248,10 +243,6 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
 
 fn of_data(error: DataError) -> Problem {
     Problem { message: error.to_string(), hint: error.hint().map(str::to_owned), code: "data" }
-}
-
-fn of_metrics(error: MetricsError) -> Problem {
-    Problem { message: error.to_string(), hint: Some(error.hint().to_owned()), code: "train" }
 }
 
 fn of_training(error: TrainError) -> Problem {

@@ -1,25 +1,22 @@
 //! A run from its first step to its last, or to its stop.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_files::Problem;
-use adapter_finetune::checkpoint::{self, Checkpoint, Progress};
-use adapter_finetune::data::{Dataset, Renderer};
+use adapter_finetune::checkpoint::Checkpoint;
+use adapter_finetune::data::Renderer;
 use adapter_finetune::frozen::GpuLlama;
-use adapter_finetune::metrics::{End, Eval, Record, Step};
-use adapter_finetune::{Event as RunEvent, Frozen, Recipe, Run, RunSettings, TrainError, Trainer};
+use adapter_finetune::metrics::{Eval, Record, Step};
+use adapter_finetune::run_folder::{self, RunFolder};
+use adapter_finetune::{Event as RunEvent, Frozen, Recipe, Run, Trainer};
 use pollster::block_on;
 
-use super::folder::{Folder, RunFile, read_run};
+use super::run_file::{RunFile, read_run};
 use super::samples::Samples;
 use super::{Ground, Prepared, TeachEnd, TeachEvent, TeachSettings, of_data, of_training, prepare};
 use crate::worker::{Event, Events, Stop};
-
-/// Checkpoints kept beside the best one.
-const KEPT: usize = 2;
 
 /// Trains until the last step or the stop.
 pub(super) fn teach(
@@ -46,12 +43,17 @@ pub(super) fn teach(
         plan.n_steps = file.steps;
     }
     let base = BaseModel::of(&ground.file.gguf, &ground.file.source)?;
-    let found = if resume { Some(to_resume(&out, &run, &dataset)?) } else { None };
-    let mut folder = match &found {
-        Some(checkpoint) => Folder::resume(&out, base, checkpoint.snapshot.step)?,
-        None => Folder::create(&out, base, &RunFile::of(&settings, &run, &ground.file.path))?,
+    let found = if resume {
+        Some(run_folder::to_resume(&out, &run, dataset.training.fingerprint()).map_err(of_training)?)
+    } else {
+        None
     };
-    let before = folder.records.clone();
+    let folder = match &found {
+        Some(checkpoint) => RunFolder::resume(&out, base, checkpoint.snapshot.step),
+        None => RunFolder::create(&out, base, &RunFile::of(&settings, &run, &ground.file.path).to_toml()?),
+    };
+    let mut folder = folder.map_err(of_training)?;
+    let before = folder.records().to_vec();
     let started = TeachEvent::Started { plan: Box::new(plan), folder: out.clone(), before };
     events.send(Event::Teach(started));
 
@@ -59,7 +61,6 @@ pub(super) fn teach(
     let frozen = Frozen::Gpu(Arc::new(frozen.map_err(of_training)?));
     let renderer = Renderer::new(&ground.tokenizer, &options).map_err(of_data)?;
     let mut samples = Samples::new(ground, &renderer, &dataset, &settings.question)?;
-    let fingerprint = dataset.training.fingerprint();
     let mut seconds = 0.0;
     let fresh = found.is_none();
     let run = match found {
@@ -74,51 +75,23 @@ pub(super) fn teach(
     if fresh {
         samples.ask(None, 0, &mut folder, events)?;
     }
-    let mut work = Work { run, folder, samples, events, seconds, fingerprint, saved: None };
+    let mut work = Work { run, folder, samples, events, seconds };
     let outcome = work.work(stops);
     work.end(outcome)
-}
-
-/// The checkpoint to go on with, after checking that it belongs to these settings and rows.
-fn to_resume(out: &Path, settings: &RunSettings, dataset: &Dataset) -> Result<Checkpoint, Problem> {
-    let path = checkpoint::latest(out).map_err(of_training)?.ok_or_else(|| {
-        Problem::new(format!("there is no complete checkpoint in {}", out.display()), "begin a new run")
-    })?;
-    let found = Checkpoint::load(&path).map_err(of_training)?;
-    let fingerprint = dataset.training.fingerprint();
-    if found.progress.data_fingerprint != fingerprint {
-        return Err(of_training(TrainError::OtherRun {
-            path: path.display().to_string(),
-            what: "data set",
-            found: format!("fingerprint {:016x}", found.progress.data_fingerprint),
-            wanted: format!("fingerprint {fingerprint:016x}"),
-        }));
-    }
-    if found.progress.recipe != settings.recipe {
-        return Err(of_training(TrainError::OtherRun {
-            path: path.display().to_string(),
-            what: "recipe",
-            found: format!("{:?}", found.progress.recipe),
-            wanted: format!("{:?}", settings.recipe),
-        }));
-    }
-    Ok(found)
 }
 
 /// A run and everything around it.
 struct Work<'a> {
     run: Run<'a>,
-    folder: Folder,
+    folder: RunFolder,
     samples: Samples,
     events: &'a Events,
     seconds: f64,
-    fingerprint: u64,
-    saved: Option<u64>,
 }
 
 impl Work<'_> {
     fn happened(&mut self, record: Record) -> Result<(), Problem> {
-        self.folder.record(record.clone())?;
+        self.folder.record(record.clone()).map_err(of_training)?;
         self.events.send(Event::Teach(TeachEvent::Happened(record)));
         Ok(())
     }
@@ -173,7 +146,7 @@ impl Work<'_> {
 
     fn show_gates(&self) -> Result<AdapterFile, Problem> {
         let adapter = block_on(self.run.trainer().adapter()).map_err(of_training)?;
-        let first_layer = self.folder.base.n_layers.saturating_sub(adapter.n_layers);
+        let first_layer = self.folder.base().n_layers.saturating_sub(adapter.n_layers);
         let gates = adapter.effective_gates(self.run.trainer().shape().gate_width());
         self.events.send(Event::Teach(TeachEvent::Gates { first_layer, gates }));
         Ok(adapter)
@@ -181,36 +154,15 @@ impl Work<'_> {
 
     /// Puts an adapter where people look for it.
     fn keep(&self, adapter: AdapterFile) -> Result<(), Problem> {
-        self.folder.adapter(adapter)?;
-        self.events.send(Event::Teach(TeachEvent::Usable(self.folder.path.clone())));
+        self.folder.adapter(run_folder::ADAPTER, adapter).map_err(of_training)?;
+        self.events.send(Event::Teach(TeachEvent::Usable(self.folder.path().to_owned())));
         Ok(())
     }
 
     /// Writes a checkpoint, once a step.
     fn save(&mut self) -> Result<(), Problem> {
-        let step = self.run.trainer().step();
-        if self.saved == Some(step) {
-            return Ok(());
-        }
-        let (settings, place) = (self.run.settings(), *self.run.place());
-        let progress = Progress {
-            seed: settings.seed,
-            position: place.position,
-            data_fingerprint: self.fingerprint,
-            batch_tokens: settings.batch_tokens,
-            recipe: settings.recipe.clone(),
-            best: place.best,
-            without_gain: place.without_gain,
-            seconds: self.seconds,
-            tokens: place.tokens,
-            trained_tokens: place.trained_tokens,
-            validation_due: place.validation_due,
-        };
-        let snapshot = block_on(self.run.trainer().snapshot()).map_err(of_training)?;
-        let path = Checkpoint { snapshot, progress }.save(&self.folder.path).map_err(of_training)?;
-        checkpoint::prune(&self.folder.path, KEPT).map_err(of_training)?;
-        self.saved = Some(step);
-        self.happened(Record::Checkpoint { step, path: path.display().to_string() })
+        let written = block_on(self.folder.checkpoint(&self.run, self.seconds)).map_err(of_training)?;
+        written.map_or(Ok(()), |record| self.happened(record))
     }
 
     /// Keeps what there is.
@@ -229,20 +181,9 @@ impl Work<'_> {
             if self.run.place().best.is_none_or(|best| best.step == step) {
                 self.keep(last.clone())?;
             }
-            self.folder.pictures(&last, self.run.trainer().shape().gate_width())?;
+            self.folder.pictures(&last, self.run.trainer().shape().gate_width()).map_err(of_training)?;
         }
-        let loss = self.folder.records.iter().rev().find_map(|record| match record {
-            Record::Step(step) => Some(step.loss),
-            _ => None,
-        });
-        let validation = self.folder.records.iter().rev().find_map(|record| match record {
-            Record::Eval(eval) => Some((eval.val_loss, eval.val_ppl)),
-            _ => None,
-        });
-        let (val_loss, val_ppl) = validation.unwrap_or_default();
-        let skipped_steps = self.run.trainer().skipped();
-        let seconds = self.seconds;
-        let end = End { step, reason, seconds, loss: loss.flatten(), val_loss, val_ppl, skipped_steps };
+        let end = self.folder.ended(&self.run, reason, self.seconds);
         self.happened(Record::End(end))?;
         outcome
     }

@@ -1,7 +1,6 @@
 //! `finetune`: teaches an adapter.
 
 mod flags;
-mod folder;
 mod samples;
 mod settings;
 mod show;
@@ -12,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::text::Tokenizer;
-use adapter_finetune::checkpoint::{self, Checkpoint, Progress};
+use adapter_finetune::checkpoint::Checkpoint;
 use adapter_finetune::data::{Dataset, Renderer};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
-use adapter_finetune::metrics::{End as EndRecord, Eval, Record, Step};
-use adapter_finetune::{Event, Frozen, Run, RunSettings, TrainError, Trainer};
+use adapter_finetune::metrics::{End, Eval, Record, Step};
+use adapter_finetune::run_folder::{self, RunFolder};
+use adapter_finetune::{Event, Frozen, Run, RunSettings, Trainer};
 use pollster::block_on;
 
 pub use flags::Finetune;
@@ -26,12 +26,11 @@ use crate::flags::{Global, Kv, ModelFlags};
 use crate::load::{self, ModelFile};
 use crate::{interrupt, output};
 use flags::Backend;
-use folder::Folder;
 use samples::Samples;
 use show::Show;
 
-/// Checkpoints that are kept beside the best one.
-const KEPT: usize = 2;
+/// The adapter of the last step.
+const LAST: &str = "last.safetensors";
 
 /// Runs the command.
 ///
@@ -185,12 +184,15 @@ fn train(
     let out = flags.out()?;
     let base = BaseModel::of(&file.gguf, &file.source).map_err(|error| Failure::from(error).at(&file.path))?;
     let checkpoint = match &flags.resume {
-        Some(resume) => Some(to_resume(resume, &settings, dataset, &show)?),
+        Some(resume) => Some(run_folder::to_resume(resume, &settings, dataset.training.fingerprint())?),
         None => None,
     };
     let mut folder = match &checkpoint {
-        Some(checkpoint) => Folder::resume(&out, base, checkpoint.snapshot.step)?,
-        None => Folder::create(&out, base, resolved)?,
+        Some(Checkpoint { snapshot, .. }) => {
+            show.say(&format!("going on after step {}: {}", snapshot.step, out.display()))?;
+            RunFolder::resume(&out, base, snapshot.step)?
+        }
+        None => RunFolder::create(&out, base, &resolved.to_toml()?)?,
     };
     let frozen = frozen(global, inputs, &settings)?;
     let mut samples = match &frozen {
@@ -218,46 +220,11 @@ fn train(
         }
     };
     show.start(run.settings().recipe.n_steps, run.trainer().step());
-    let mut work =
-        Work { run, folder, show, samples, save_every: 1, seconds, fingerprint: training.fingerprint(), saved: None };
-    work.save_every = flags.save_every(work.run.settings());
+    let save_every = flags.save_every(run.settings());
+    let mut work = Work { run, folder, show, samples, save_every, seconds };
     let end = work.work();
     work.show.finish();
     work.end(end, &file.path)
-}
-
-/// The checkpoint to go on with, after checking that it belongs to these settings and rows.
-fn to_resume(resume: &Path, settings: &RunSettings, dataset: &Dataset, show: &Show) -> Result<Checkpoint, Failure> {
-    let Some(path) = checkpoint::latest(resume)? else {
-        return Err(Failure::failed(
-            format!("there is no complete checkpoint in {}", resume.display()),
-            "begin a new run with another --out",
-        ));
-    };
-    let found = Checkpoint::load(&path)?;
-    let Progress { seed, data_fingerprint, batch_tokens, recipe, .. } = &found.progress;
-    let fingerprint = dataset.training.fingerprint();
-    let adapter = &found.snapshot.adapter;
-    let shape = settings.shape;
-    let sizes = |kind: adapter_engine::adapter::GateKind, layers, len| {
-        format!("{}, {layers} layers, {len} prompts", kind.name())
-    };
-    let differences = [
-        ("seed", seed.to_string(), settings.seed.to_string()),
-        ("data set", format!("fingerprint {data_fingerprint:016x}"), format!("fingerprint {fingerprint:016x}")),
-        ("--batch-tokens", batch_tokens.to_string(), settings.batch_tokens.to_string()),
-        ("recipe", format!("{recipe:?}"), format!("{:?}", settings.recipe)),
-        (
-            "adapter",
-            sizes(adapter.kind, adapter.n_layers, adapter.adapter_len),
-            sizes(shape.kind, shape.n_layers, shape.adapter_len),
-        ),
-    ];
-    if let Some((what, found, wanted)) = differences.into_iter().find(|(_, found, wanted)| found != wanted) {
-        return Err(TrainError::OtherRun { path: path.display().to_string(), what, found, wanted }.into());
-    }
-    show.say(&format!("going on after step {}: {}", found.snapshot.step, path.display()))?;
-    Ok(found)
 }
 
 /// Asks the samples, shows and keeps the answers.
@@ -265,7 +232,7 @@ fn ask(
     samples: &mut Option<Samples<'_>>,
     adapter: Option<&AdapterFile>,
     step: u64,
-    folder: &mut Folder,
+    folder: &mut RunFolder,
     show: &Show,
 ) -> Result<(), Failure> {
     let Some(samples) = samples else { return Ok(()) };
@@ -282,7 +249,7 @@ fn ask(
 }
 
 /// Why a run is over.
-enum End {
+enum Over {
     Done { early: bool },
     Interrupted,
 }
@@ -290,17 +257,15 @@ enum End {
 /// A run and everything around it.
 struct Work<'a> {
     run: Run<'a>,
-    folder: Folder,
+    folder: RunFolder,
     show: Show,
     samples: Option<Samples<'a>>,
     save_every: u64,
     seconds: f64,
-    fingerprint: u64,
-    saved: Option<u64>,
 }
 
 impl Work<'_> {
-    fn work(&mut self) -> Result<End, Failure> {
+    fn work(&mut self) -> Result<Over, Failure> {
         loop {
             // Steps are short: Ctrl+C waits for the one under way.
             let busy = interrupt::busy();
@@ -345,7 +310,7 @@ impl Work<'_> {
                     self.folder.record(record)?;
                     let adapter = block_on(self.run.trainer().adapter())?;
                     if best {
-                        self.folder.adapter(folder::ADAPTER, adapter.clone())?;
+                        self.folder.adapter(run_folder::ADAPTER, adapter.clone())?;
                     }
                     if !stop && step > 0 {
                         ask(&mut self.samples, Some(&adapter), step, &mut self.folder, &self.show)?;
@@ -354,95 +319,60 @@ impl Work<'_> {
                         self.save()?;
                     }
                 }
-                Event::Done { early } => return Ok(End::Done { early }),
+                Event::Done { early } => return Ok(Over::Done { early }),
             }
             if stop {
-                return Ok(End::Interrupted);
+                return Ok(Over::Interrupted);
             }
         }
     }
 
     /// Writes a checkpoint, once a step.
     fn save(&mut self) -> Result<(), Failure> {
-        let step = self.run.trainer().step();
-        if self.saved == Some(step) {
-            return Ok(());
+        if let Some(record) = block_on(self.folder.checkpoint(&self.run, self.seconds))? {
+            self.show.record(&record)?;
+            self.folder.record(record)?;
         }
-        let settings = self.run.settings();
-        let place = *self.run.place();
-        let progress = Progress {
-            seed: settings.seed,
-            position: place.position,
-            data_fingerprint: self.fingerprint,
-            batch_tokens: settings.batch_tokens,
-            recipe: settings.recipe.clone(),
-            best: place.best,
-            without_gain: place.without_gain,
-            seconds: self.seconds,
-            tokens: place.tokens,
-            trained_tokens: place.trained_tokens,
-            validation_due: place.validation_due,
-        };
-        let snapshot = block_on(self.run.trainer().snapshot())?;
-        let path = Checkpoint { snapshot, progress }.save(self.folder.path())?;
-        checkpoint::prune(self.folder.path(), KEPT)?;
-        // As seen from the folder of the log, which may be moved.
-        let inside = path.strip_prefix(self.folder.path()).unwrap_or(&path);
-        let record = Record::Checkpoint { step, path: inside.display().to_string() };
-        self.show.record(&record)?;
-        self.folder.record(record)?;
-        self.saved = Some(step);
         Ok(())
     }
 
     /// Keeps what there is and says how it ended.
-    fn end(mut self, end: Result<End, Failure>, model: &Path) -> Result<(), Failure> {
-        let early = matches!(end, Ok(End::Done { early: true }));
+    fn end(mut self, end: Result<Over, Failure>, model: &Path) -> Result<(), Failure> {
+        let early = matches!(end, Ok(Over::Done { early: true }));
         let (reason, outcome) = match end {
-            Ok(End::Done { early: false }) => ("done".to_owned(), Ok(())),
-            Ok(End::Done { early: true }) => ("early".to_owned(), Ok(())),
-            Ok(End::Interrupted) => ("interrupted".to_owned(), Err(Failure::Interrupted)),
+            Ok(Over::Done { early: false }) => ("done".to_owned(), Ok(())),
+            Ok(Over::Done { early: true }) => ("early".to_owned(), Ok(())),
+            Ok(Over::Interrupted) => ("interrupted".to_owned(), Err(Failure::Interrupted)),
             Err(failure) => (failure.to_string(), Err(failure)),
         };
-        let step = self.run.trainer().step();
         if matches!(outcome, Ok(()) | Err(Failure::Interrupted)) {
             self.save()?;
             let last = block_on(self.run.trainer().adapter())?;
-            self.folder.adapter(folder::LAST, last.clone())?;
+            self.folder.adapter(LAST, last.clone())?;
             if self.run.place().best.is_none() {
-                self.folder.adapter(folder::ADAPTER, last.clone())?;
+                self.folder.adapter(run_folder::ADAPTER, last.clone())?;
             }
-            self.folder.pictures(&last, self.run.trainer().shape().n_heads)?;
+            self.folder.pictures(&last, self.run.trainer().shape().gate_width())?;
         }
-        let validation = self.folder.records().iter().rev().find_map(|record| match record {
-            Record::Eval(eval) => Some((eval.val_loss, eval.val_ppl)),
-            _ => None,
-        });
-        let (val_loss, val_ppl) = validation.unwrap_or_default();
-        let record = Record::End(EndRecord {
-            step,
-            reason,
-            seconds: output::rounded(self.seconds),
-            loss: self.show.loss(),
-            val_loss,
-            val_ppl,
-            skipped_steps: self.run.trainer().skipped(),
-        });
+        let end = self.folder.ended(&self.run, reason, output::rounded(self.seconds));
+        let record = Record::End(end.clone());
         self.show.record(&record)?;
         self.folder.record(record)?;
         match outcome {
-            Ok(()) => self.summary(early, model),
+            Ok(()) => self.summary(&end, early, model),
             Err(Failure::Interrupted) => {
                 let path = self.folder.path().display();
-                self.show
-                    .say(&format!("stopped after step {step}; go on with: adapter-cli finetune --resume {path}"))?;
+                self.show.say(&format!(
+                    "stopped after step {}; go on with: adapter-cli finetune --resume {path}",
+                    end.step
+                ))?;
                 Err(Failure::Interrupted)
             }
             Err(failure) => Err(failure),
         }
     }
 
-    fn summary(&self, early: bool, model: &Path) -> Result<(), Failure> {
+    fn summary(&self, end: &End, early: bool, model: &Path) -> Result<(), Failure> {
         let losses: Vec<f32> = self
             .folder
             .records()
@@ -450,7 +380,7 @@ impl Work<'_> {
             .filter_map(|record| if let Record::Step(step) = record { Some(step.loss? as f32) } else { None })
             .collect();
         let place = self.run.place();
-        let step = self.run.trainer().step();
+        let step = end.step;
         let time = show::duration(Duration::from_secs_f64(self.seconds));
         let mut text = match early {
             true => format!("stopped early after step {step}: validation no longer gained"),
@@ -458,7 +388,7 @@ impl Work<'_> {
         };
         text += &format!(" in {time}, {:.0} tokens/s\n", place.tokens as f64 / self.seconds.max(1e-9));
         text += &format!("loss {}\n", adapter_finetune::plot::sparkline(&losses, 60));
-        if let Some(loss) = self.show.loss() {
+        if let Some(loss) = end.loss {
             text += &format!("final loss {loss:.4} (perplexity {:.2})", loss.exp());
         }
         if let Some(best) = place.best {
@@ -469,8 +399,8 @@ impl Work<'_> {
                 best.step
             );
         }
-        if self.run.trainer().skipped() > 0 {
-            text += &format!("; {} steps left out", self.run.trainer().skipped());
+        if end.skipped_steps > 0 {
+            text += &format!("; {} steps left out", end.skipped_steps);
         }
         let path = self.folder.path().display();
         text += &format!("\n{path}/ holds the adapter, metrics.jsonl, loss.svg and gates.svg. Talk to it:\n");

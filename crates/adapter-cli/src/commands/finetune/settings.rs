@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use adapter_engine::adapter::AdapterFile;
 use adapter_engine::llama::Config;
 use adapter_finetune::data::{DataOptions, Dataset, Split, Template};
+use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs, usual};
 
 use super::flags::{Backend, Finetune, GateFlag};
 use crate::failure::Failure;
 use crate::load;
-
-/// `config.toml` in the folder of a run.
-pub const CONFIG: &str = "config.toml";
 
 /// Puts the settings of a file under those of the command line.
 macro_rules! under {
@@ -188,6 +186,15 @@ impl Finetune {
             out: None,
             ..self.clone()
         }
+    }
+
+    /// As TOML.
+    ///
+    /// # Errors
+    /// A setting that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self)
+            .map_err(|error| Failure::failed(format!("the settings cannot be written: {error}"), "use plainer paths"))
     }
 
     /// Steps from one checkpoint to the next.

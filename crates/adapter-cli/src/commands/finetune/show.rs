@@ -92,11 +92,6 @@ impl Show {
         Ok(())
     }
 
-    /// The mean loss of the last steps.
-    pub fn loss(&self) -> Option<f64> {
-        self.loss
-    }
-
     /// Ends the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
