@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 
 use adapter_engine::adapter::GateKind;
-use adapter_engine::session::{MAX_GUESSED, Rows, SessionOptions};
+use adapter_engine::formats::{Gguf, ReadAtFile};
+use adapter_engine::llama::weight_bytes;
+use adapter_engine::ops::kv_cache::CacheFormat;
+use adapter_engine::session::{MAX_GUESSED, Rows, SessionOptions, memory};
 use adapter_engine::{Adapter, Model, Sampling, Session};
 use adapter_tests::{
     baseline_gpu, gpu, ids, json, load, load_tiny, one_at_a_time, same_bits, smollm2_path, tiny_adapter,
@@ -134,6 +137,29 @@ fn each_adapter_and_strength_has_its_own_conversation() {
     for round in 0..2 {
         for (setting, first) in settings.iter().zip(&first) {
             assert!(adapter_tests::nmse(&logits(*setting, 49), first) < 1e-9, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn its_memory_is_foretold() {
+    let _guard = one_at_a_time();
+    // A device of its own: nothing else is on it.
+    let gpu = adapter_tests::open(&Default::default());
+    let path = smollm2_path();
+    let source = ReadAtFile::open(&path).expect("the model");
+    let weights = weight_bytes(&Gguf::read(&source).expect("GGUF")).expect("its weights");
+    let model = load(&gpu, &path);
+    for cache_format in [CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8] {
+        for (context, n_tokens) in [(64, 60), (4096, 130), (2048, 700)] {
+            let options = SessionOptions { context: Some(context), cache_format, ..SessionOptions::default() };
+            let mut session = Session::new(&model, &options).expect("a session");
+            let ids: Vec<u32> = (0..n_tokens).map(|t| (t * 37) % 1000).collect();
+            block_on(session.logits(&ids, Rows::Last)).expect("logits");
+            let foretold = weights + memory(model.config(), gpu.tier(), &options, n_tokens);
+            let ratio = gpu.used_bytes() as f64 / foretold as f64;
+            eprintln!("{cache_format:?}, {n_tokens} of {context}: {} bytes, {ratio:.4} of foretold", gpu.used_bytes());
+            assert!((0.97..1.03).contains(&ratio), "{cache_format:?}, {n_tokens} of {context}: {ratio:.4}");
         }
     }
 }

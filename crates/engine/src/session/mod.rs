@@ -3,13 +3,14 @@
 mod generation;
 mod kept;
 mod lookup;
+mod memory;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
 use crate::Error;
 use crate::adapter::Adapter;
-use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step};
+use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step, Tier};
 use crate::layers::block::{Activations, Context, GateUp, qkv_width};
 use crate::llama::Model;
 use crate::ops::attention::{Stretches, stretches};
@@ -21,6 +22,7 @@ use crate::ops::sample::{self, HISTORY};
 use crate::sampler::Sampling;
 
 pub use generation::Generation;
+pub use memory::memory;
 
 use kept::Kept;
 use lookup::Lookup;
@@ -51,6 +53,15 @@ pub struct SessionOptions {
     pub kept_conversations: u32,
     /// How keys and values are stored.
     pub cache_format: CacheFormat,
+}
+
+impl SessionOptions {
+    /// Positions and tokens a chunk, for a model trained for `n_context` positions.
+    fn sizes(&self, n_context: u32, tier: Tier) -> (u32, u32) {
+        let context = self.context.unwrap_or(4096).min(n_context).max(1);
+        let chunk = self.prefill_chunk.unwrap_or(if tier.cpu { 64 } else { 512 });
+        (context, chunk.clamp(1, context))
+    }
 }
 
 /// Which rows of logits to return.
@@ -116,9 +127,7 @@ impl Session {
     /// Too little memory.
     pub fn new(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
         let (gpu, config) = (model.gpu(), model.config());
-        let context = options.context.unwrap_or(4096).min(config.n_context).max(1);
-        let default_chunk = if gpu.tier().cpu { 64 } else { 512 };
-        let chunk = options.prefill_chunk.unwrap_or(default_chunk).clamp(1, context);
+        let (context, chunk) = options.sizes(config.n_context, gpu.tier());
         let rows = |what: &str, width: u32| gpu.buffer(what, u64::from(chunk) * u64::from(width) * 4);
         let heads = config.heads();
         let n_stretches = stretches(context.next_multiple_of(PAGE));
@@ -335,9 +344,7 @@ impl Session {
         if len <= self.capacity {
             return Ok(());
         }
-        let limit = self.context.next_multiple_of(8);
-        let capacity =
-            len.max(self.capacity.saturating_mul(2)).next_multiple_of(PAGE).min(limit).max(len.next_multiple_of(8));
+        let capacity = memory::grown(self.capacity, len, self.context);
         let (gpu, config) = (self.model.gpu().clone(), self.model.config());
         let format = self.cache_format;
         let size = format.plane_bytes(config.heads(), capacity);

@@ -87,10 +87,11 @@ pub fn run(args: &[String]) -> Result<()> {
     let context = context_rows(&answer)?;
     for row in &context {
         println!(
-            "after {} tokens: prefill {:.1}, decode {:.2} tokens/s",
+            "after {} tokens: prefill {:.1}, decode {:.2} tokens/s, GPU memory {:.3} of what was foretold",
             row["depth"],
             row["prefill_tokens_per_s"].as_f64().unwrap_or_default(),
             row["decode_tokens_per_s"].as_f64().unwrap_or_default(),
+            row["gpu_bytes"].as_f64().unwrap_or_default() / row["foretold_bytes"].as_f64().unwrap_or_default(),
         );
     }
     let gpu = answer["gpu"].as_str().unwrap_or_default().to_owned();
@@ -136,6 +137,7 @@ fn context_rows(answer: &Value) -> Result<Vec<Value>> {
                 "prefill_tokens_per_s": median(read)?,
                 "decode_tokens_per_s": median(write)?,
                 "gpu_bytes": write["gpu_bytes"],
+                "foretold_bytes": write["foretold_bytes"],
             }))
         })
         .collect()

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use adapter_engine::gpu::KernelTime;
-use adapter_engine::llama::Config;
+use adapter_engine::llama::{Config, weight_bytes};
 use adapter_engine::sampler::Sampling;
-use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::{Adapter, Model, Session};
 use pollster::block_on;
 use serde::Serialize;
@@ -31,6 +31,8 @@ struct Test {
     samples: Vec<f64>,
     /// What the GPU held after it: weights, activations and the cache, which grows by doubling.
     gpu_bytes: u64,
+    /// What was to be expected of that: weights, cache and activations.
+    foretold_bytes: u64,
 }
 
 /// Tokens a second over the repetitions.
@@ -175,6 +177,9 @@ struct Prepared {
     model: Model,
     session: Session,
     load_ms: f64,
+    /// Bytes of weights on the GPU.
+    weights: u64,
+    options: SessionOptions,
     /// Tokens before each test, in the cache.
     depth: u32,
 }
@@ -195,7 +200,8 @@ impl Prepared {
         session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
         gpu.wait()?;
         let load_ms = output::rounded(start.elapsed().as_secs_f64() * 1e3);
-        Ok(Self { model, session, load_ms, depth: 0 })
+        let weights = weight_bytes(&file.gguf)?;
+        Ok(Self { model, session, load_ms, weights, options, depth: 0 })
     }
 
     /// Ids spread over the vocabulary by a fixed rule: which ones does not matter, that they are the same does.
@@ -245,7 +251,17 @@ impl Prepared {
             Kind::Write => (0, n),
         };
         let gpu_bytes = self.model.gpu().used_bytes();
-        Ok(Test { test, n_prompt, n_gen, n_depth: self.depth, tokens_per_second: spread(&samples), samples, gpu_bytes })
+        let conversation = session::memory(self.model.config(), self.model.gpu().tier(), &self.options, self.depth + n);
+        Ok(Test {
+            test,
+            n_prompt,
+            n_gen,
+            n_depth: self.depth,
+            tokens_per_second: spread(&samples),
+            samples,
+            gpu_bytes,
+            foretold_bytes: self.weights + conversation,
+        })
     }
 
     /// One run after what [`Self::fill`] left; seconds.
