@@ -29,7 +29,7 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
                 }
             }
             // Short and long rows of one token and of many.
-            let lanes = [(1, 256), (1, 8192), (2, 256), (2, 12_288)].map(|(t, c)| Variant::lanes(t, c).unwrap());
+            let lanes = [(1, 256), (1, 8192), (2, 256), (2, 12_288)].map(|(t, c)| Variant::lanes(t, c, 16).unwrap());
             for variant in lanes.into_iter().chain([Variant::Tiled]) {
                 let (kernel, constants) = variant.kernel(&layout, epilogue, false);
                 all.push((kernel, constants, false));

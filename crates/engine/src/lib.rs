@@ -49,6 +49,7 @@ pub mod self_test;
 pub mod session;
 pub mod text;
 pub mod train;
+pub mod tuning;
 pub mod weights;
 
 pub use adapter::Adapter;

@@ -10,7 +10,7 @@ use adapter_engine::gpu::Gpu;
 use adapter_engine::llama::Config;
 use adapter_engine::text::{Tokenizer, VocabSource};
 
-use crate::{Problem, folders, trust};
+use crate::{Problem, folders, trust, tuning};
 
 /// The file `cargo xtask model` keeps in the cache folder.
 pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -72,7 +72,7 @@ impl ModelFile {
         Tokenizer::from_vocab(source).map_err(|error| Problem::from(error).at(&self.path))
     }
 
-    /// Checks the kernels the model needs, then streams the weights to the GPU. `progress` may stop it.
+    /// Measures and checks the kernels the model needs where that was not done before, then streams the weights to the GPU. `progress` may stop it.
     ///
     /// # Errors
     /// As [`trust::require`] and [`Model::load`].
@@ -81,6 +81,12 @@ impl ModelFile {
         gpu: &Gpu,
         progress: &mut dyn FnMut(Stage, u64, u64) -> ControlFlow<()>,
     ) -> Result<Model, Problem> {
+        if !tuning::recall(gpu) {
+            if progress(Stage::Kernels, 0, 1).is_break() {
+                return Err(adapter_engine::Error::Cancelled.into());
+            }
+            tuning::renew(gpu)?;
+        }
         let formats = trust::formats(self.gguf.tensors());
         if !trust::is_remembered(gpu, &formats) {
             if progress(Stage::Kernels, 0, 1).is_break() {

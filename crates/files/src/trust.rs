@@ -37,17 +37,22 @@ pub fn require(gpu: &Gpu, formats: &[TensorType]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// An empty file whose name says what passed.
+/// An empty file whose name says what passed: these formats, in the variants that were chosen.
 fn stamp(gpu: &Gpu, formats: &[TensorType]) -> Option<PathBuf> {
+    let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+    let fingerprint = fingerprint(gpu, (names, gpu.tuning().0));
+    Some(folders::cache()?.join("self-test").join(format!("{fingerprint:016x}")))
+}
+
+/// Other for another GPU, driver, program, kernel or `what`.
+pub(crate) fn fingerprint(gpu: &Gpu, what: impl Hash) -> u64 {
     let summary = gpu.summary();
     let mut hasher = DefaultHasher::new();
     (&summary.name, &summary.backend, &summary.driver, gpu.tier().to_string(), env!("CARGO_PKG_VERSION"))
         .hash(&mut hasher);
-    for format in formats {
-        format.name().hash(&mut hasher);
-    }
     for kernel in KERNELS {
         (kernel.name, kernel.text).hash(&mut hasher);
     }
-    Some(folders::cache()?.join("self-test").join(format!("{:016x}", hasher.finish())))
+    what.hash(&mut hasher);
+    hasher.finish()
 }

@@ -2,8 +2,10 @@
 
 use super::bench::{Bench, F32, QUANTIZED};
 use adapter_engine::formats::{TensorInfo, TensorType};
+use adapter_engine::gpu::{Tier, Tuning};
 use adapter_engine::ops::embedding;
-use adapter_engine::ops::matmul::{self, Epilogue, Input, Matrix, Norm, Shape, Variant};
+use adapter_engine::ops::matmul::{self, Epilogue, Input, MANY_ROWS, MANY_TOKENS, Matrix, Norm, Shape, Variant};
+use adapter_engine::tuning::Slot;
 use adapter_engine::weights::{Loader, Order};
 use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
 use adapter_tests::uniform;
@@ -166,6 +168,15 @@ pub fn matvec(bench: &mut Bench<'_>) {
     if bench.gpu.tier().broadcast {
         variants.extend([4, 8].map(|rows| Variant::Matvec { x: Input::Broadcast, rows, slices: 1, wg: 8 }));
     }
+    // The other choices of the tuning table are bit-equal to these (`tuning.rs`); here their fused endings are checked.
+    for (tier, slot) in tuned(bench, &[Slot::Matvec, Slot::MatvecManyRows]) {
+        for variant in choices(tier, slot, 1) {
+            for n_rows in [5, 100] {
+                epilogues(bench, variant, TensorType::Q4_1, n_rows, 1);
+            }
+            normed(bench, variant, TensorType::Q4_1, 100);
+        }
+    }
     for variant in variants {
         for tensor_type in TensorType::supported() {
             for n_rows in [9, 33] {
@@ -207,6 +218,25 @@ pub fn matmul(bench: &mut Bench<'_>) {
         product(bench, variant, TensorType::Q6_K, 41, 512, 5);
         epilogues(bench, variant, TensorType::Q4_1, 100, 66);
     }
+    for (tier, slot) in tuned(bench, &[Slot::Matmul, Slot::MatmulManyTokens]) {
+        for variant in choices(tier, slot, if slot == Slot::Matmul { 2 } else { MANY_TOKENS }) {
+            epilogues(bench, variant, TensorType::Q4_1, 100, 66);
+        }
+    }
+}
+
+/// The tiers whose variants run on the GPU of the tests, with each of `slots`.
+fn tuned(bench: &Bench<'_>, slots: &[Slot]) -> Vec<(Tier, Slot)> {
+    let tiers = [(true, true), (false, false)].map(|(cpu, broadcast)| Tier { cpu, broadcast });
+    let run = tiers.into_iter().filter(|tier| !tier.broadcast || bench.gpu.tier().broadcast);
+    run.flat_map(|tier| slots.iter().map(move |slot| (tier, *slot))).collect()
+}
+
+/// The choices of a slot but the usual one.
+fn choices(tier: Tier, slot: Slot, n_tokens: u32) -> Vec<Variant> {
+    let n_rows = if slot == Slot::MatvecManyRows { MANY_ROWS } else { 64 };
+    let of = |choice| Variant::of(tier, slot.set(Tuning::default(), choice), n_tokens, n_rows, 64);
+    (1..slot.choices(tier).len()).map(of).collect()
 }
 
 pub fn matmul_tiled(bench: &mut Bench<'_>) {
@@ -218,12 +248,12 @@ pub fn matmul_lanes(bench: &mut Bench<'_>) {
     for tensor_type in TensorType::supported() {
         let n_cols = columns(tensor_type);
         for (n_rows, n_tokens) in [(33, 1), (41, 5)] {
-            let variant = Variant::lanes(n_tokens as u32, n_cols as u32).unwrap();
+            let variant = Variant::lanes(n_tokens as u32, n_cols as u32, 16).unwrap();
             product(bench, variant, tensor_type, n_rows, n_cols, n_tokens);
         }
     }
     for (tokens, lanes, blocks) in [(1, 4, 1), (1, 8, 1), (4, 4, 1), (4, 12, 1)] {
-        let variant = Variant::Lanes { tokens, lanes, blocks };
+        let variant = Variant::Lanes { tokens, lanes, blocks, groups: 16 };
         for n_rows in ROWS {
             for n_tokens in if tokens == 1 { vec![1] } else { vec![2, 4, 67] } {
                 product(bench, variant, TensorType::Q4_1, n_rows, 96, n_tokens);
@@ -237,7 +267,7 @@ pub fn matmul_lanes(bench: &mut Bench<'_>) {
     }
     // Rows of 50 blocks: several blocks a thread, and more lanes than a vector has.
     for n_tokens in [1, 6] {
-        product(bench, Variant::lanes(n_tokens, 1600).unwrap(), TensorType::Q4_1, 41, 1600, n_tokens as usize);
+        product(bench, Variant::lanes(n_tokens, 1600, 16).unwrap(), TensorType::Q4_1, 41, 1600, n_tokens as usize);
     }
 }
 

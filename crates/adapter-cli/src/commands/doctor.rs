@@ -45,7 +45,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 type Check = fn(&Gpu, &Global) -> Result<String, Failure>;
 
 /// All checks, in the order in which they are run.
-const CHECKS: &[(&str, Check)] = &[("memory", memory), ("kernels", kernels)];
+const CHECKS: &[(&str, Check)] = &[("memory", memory), ("tuning", tuning), ("kernels", kernels)];
 
 /// Bytes that go to the GPU come back as they were.
 fn memory(gpu: &Gpu, _: &Global) -> Result<String, Failure> {
@@ -62,6 +62,27 @@ fn memory(gpu: &Gpu, _: &Global) -> Result<String, Failure> {
         }
         .into()),
     }
+}
+
+/// The fastest of the ways to cut products up is found and kept. `--verbose` shows all.
+fn tuning(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
+    let measured = adapter_files::tuning::renew(gpu)?;
+    let mut gained = Vec::new();
+    for row in &measured {
+        let choices = row.slot.choices(gpu.tier());
+        let micros = |at: usize| row.seconds.get(at).map_or(0.0, |seconds| seconds * 1e6);
+        if global.verbose {
+            let times = (0..choices.len()).map(|at| format!("{:?} {:.0} us", choices[at], micros(at)));
+            output::note(&format!("  {:<20} {}", row.slot.name(), times.collect::<Vec<_>>().join(", ")));
+        }
+        if row.chosen > 0 {
+            gained.push(format!("{} {:.2} x as fast", row.slot.name(), micros(0) / micros(row.chosen).max(1e-3)));
+        }
+    }
+    Ok(match gained.is_empty() {
+        true => format!("the usual variants are the fastest of {} products", measured.len()),
+        false => gained.join(", "),
+    })
 }
 
 /// Every kernel in every format computes what it should.

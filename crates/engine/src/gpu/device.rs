@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::Pipeline;
 use super::preprocess::PreprocessError;
 use super::profile::Profile;
@@ -51,6 +53,11 @@ impl std::fmt::Display for Tier {
         Ok(())
     }
 }
+
+/// Which of its variants each op takes on this GPU, by number: what they mean is the ops' affair ([`crate::tuning`]). All zeros
+/// is the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuning(pub [u8; 5]);
 
 /// One GPU of this machine, as `doctor` lists it.
 #[derive(Debug, Clone)]
@@ -195,6 +202,7 @@ pub(super) struct Inner {
     pub(super) summary: AdapterSummary,
     pub(super) tier: Tier,
     pub(super) limits: wgpu::Limits,
+    tuning: Mutex<Tuning>,
     pub(super) pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     pub(super) used_bytes: Arc<AtomicU64>,
     pub(super) memory_limit_bytes: Option<u64>,
@@ -389,6 +397,7 @@ impl Gpu {
             summary,
             tier,
             limits,
+            tuning: Mutex::default(),
             pipelines: Mutex::default(),
             used_bytes: Arc::default(),
             memory_limit_bytes: options.memory_limit_bytes,
@@ -406,6 +415,18 @@ impl Gpu {
     /// Which kernel variants run here.
     pub fn tier(&self) -> Tier {
         self.0.tier
+    }
+
+    /// Which variants were chosen here.
+    pub fn tuning(&self) -> Tuning {
+        self.0.tuning.lock().map_or_else(|_| Tuning::default(), |tuning| *tuning)
+    }
+
+    /// Chooses other variants from now on; what is planned already stays as it is.
+    pub fn set_tuning(&self, tuning: Tuning) {
+        if let Ok(mut held) = self.0.tuning.lock() {
+            *held = tuning;
+        }
     }
 
     /// The limits the device was opened with.

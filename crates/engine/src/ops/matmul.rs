@@ -3,7 +3,8 @@
 
 use super::rms_norm;
 use crate::formats::{Layout, TensorType};
-use crate::gpu::{Arg, Buffer, Constants, Gpu, GpuError, PlanBuilder, constants, fold_groups};
+use crate::gpu::{Arg, Buffer, Constants, Gpu, GpuError, PlanBuilder, Tier, Tuning, constants, fold_groups};
+use crate::tuning::Slot;
 
 /// A weight matrix `[N, C]` on the GPU, still quantized, in one or more parts that each fit a binding.
 #[derive(Debug, Clone)]
@@ -91,16 +92,17 @@ pub enum Variant {
         lanes: u32,
         /// Blocks of 32 channels a thread owns.
         blocks: u32,
+        /// Workgroups it is spread over, about.
+        groups: u32,
     },
 }
 
-/// From this many rows on a thread of a CPU adapter's [`Variant::Matvec`] owns 8 of them: 32 workgroups.
-const MANY_ROWS: u32 = 2048;
+/// From this many rows on a product with one token has a [choice](Slot::MatvecManyRows) of its own: 32 workgroups of 8 tiles.
+pub const MANY_ROWS: u32 = 2048;
+/// From this many tokens on a product in registers has a [choice](Slot::MatmulManyTokens) of its own.
+pub const MANY_TOKENS: u32 = 128;
 /// Most floats of workgroup memory in [`Variant::Lanes`]: the 16 KiB that every WebGPU has.
 const SHARES: u32 = 4096;
-/// Workgroups that [`Variant::Lanes`] aims at: a multiple of any usual number of cores, and few enough that loading the inputs
-/// into registers, once a workgroup, does not count.
-const LANE_GROUPS: u32 = 16;
 
 /// How a product reads its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,40 +116,41 @@ pub enum Input {
 impl Variant {
     /// The variant that runs on `gpu`.
     pub fn choose(gpu: &Gpu, n_tokens: u32, n_rows: u32, n_cols: u32) -> Self {
-        let tier = gpu.tier();
+        Self::of(gpu.tier(), gpu.tuning(), n_tokens, n_rows, n_cols)
+    }
+
+    /// The variant for a GPU of this tier that is tuned like this.
+    pub fn of(tier: Tier, tuning: Tuning, n_tokens: u32, n_rows: u32, n_cols: u32) -> Self {
         if tier.cpu
             && !tier.broadcast
-            && let Some(lanes) = Self::lanes(n_tokens, n_cols)
+            && let [groups, _] = Slot::Lanes.chosen(tier, tuning)
+            && let Some(lanes) = Self::lanes(n_tokens, n_cols, groups)
         {
             return lanes;
         }
+        let x = if tier.cpu && tier.broadcast { Input::Broadcast } else { Input::Storage };
         match (n_tokens, tier.cpu) {
-            // A CPU adapter runs the 8 lanes of a tile as one vector: rows of several tiles share a read of the input, and
-            // small workgroups spread evenly over few cores.
-            (1, true) => Self::Matvec {
-                x: if tier.broadcast { Input::Broadcast } else { Input::Storage },
-                // More rows share more of the input, as long as there is a workgroup for every core.
-                rows: if n_rows >= MANY_ROWS { 8 } else { 4 },
-                slices: 1,
-                wg: 8,
-            },
-            (1, false) => Self::Matvec { x: Input::Storage, rows: 2, slices: 8, wg: 64 },
-            // More results a thread share each dequantized block and each input; the wide variant takes a second to compile
-            // and pays for itself in a training step, not in a prompt.
-            (_, true) if !tier.broadcast => Self::Registers { x: Input::Storage, rows: 4, tokens: 4 },
-            (..128, true) => Self::Registers { x: Input::Broadcast, rows: 4, tokens: 8 },
-            (_, true) => Self::Registers { x: Input::Broadcast, rows: 8, tokens: 16 },
+            (1, cpu) => {
+                let slot = if n_rows >= MANY_ROWS { Slot::MatvecManyRows } else { Slot::Matvec };
+                let [rows, wg] = slot.chosen(tier, tuning);
+                Self::Matvec { x, rows, slices: if cpu { 1 } else { 8 }, wg }
+            }
+            (_, true) => {
+                let slot = if n_tokens >= MANY_TOKENS { Slot::MatmulManyTokens } else { Slot::Matmul };
+                let [rows, tokens] = slot.chosen(tier, tuning);
+                Self::Registers { x, rows, tokens }
+            }
             (_, false) => Self::Tiled,
         }
     }
 
-    /// [`Variant::Lanes`] for these sizes, or `None` when a row is too long for its workgroup memory.
-    pub fn lanes(n_tokens: u32, n_cols: u32) -> Option<Self> {
+    /// [`Variant::Lanes`] for these sizes over `groups` workgroups, or `None` when a row is too long for its workgroup memory.
+    pub fn lanes(n_tokens: u32, n_cols: u32, groups: u32) -> Option<Self> {
         // More blocks a thread are more unrolled text: compiling takes as long as a hundred tokens.
         let (tokens, most_blocks) = if n_tokens == 1 { (1, 12) } else { (4, 6) };
         let n_blocks = n_cols / 32;
         let lanes = 4 * n_blocks.div_ceil(4 * most_blocks);
-        let variant = Self::Lanes { tokens, lanes, blocks: n_blocks.div_ceil(lanes) };
+        let variant = Self::Lanes { tokens, lanes, blocks: n_blocks.div_ceil(lanes), groups };
         (variant.chunk() >= 2).then_some(variant)
     }
 
@@ -185,7 +188,7 @@ impl Variant {
                 ("matmul", Some(x))
             }
             Self::Tiled => ("matmul_tiled", None),
-            Self::Lanes { tokens, lanes, blocks } => {
+            Self::Lanes { tokens, lanes, blocks, .. } => {
                 set("TOKENS", tokens);
                 set("LANES", lanes);
                 set("BLOCKS", blocks);
@@ -332,9 +335,9 @@ pub fn launch_parts(
                     u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(8)),
                 )
             }
-            Variant::Lanes { tokens, .. } => {
+            Variant::Lanes { tokens, groups, .. } => {
                 let token_tiles = shape.n_tokens.div_ceil(tokens);
-                let tiles = part.n_tiles.div_ceil(LANE_GROUPS.div_ceil(token_tiles)).next_multiple_of(2);
+                let tiles = part.n_tiles.div_ceil(groups.div_ceil(token_tiles)).next_multiple_of(2);
                 (
                     [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, tiles],
                     u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(tiles)),

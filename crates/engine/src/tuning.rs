@@ -1,0 +1,254 @@
+//! How products are cut up on this GPU: a small table of choices, measured once for each driver in about a second.
+//!
+//! Only cuts that add up in the same order are in it, so that no choice changes a bit of any answer: a run resumes exactly,
+//! and what was measured elsewhere cannot matter.
+
+use std::ops::ControlFlow;
+
+use crate::Error;
+use crate::formats::{TensorInfo, TensorType};
+use crate::gpu::{Gpu, Plan, PlanBuilder, Tier, Tuning};
+use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
+use crate::self_test;
+use crate::weights::{Loader, Order};
+
+/// What is decided, a row of the table each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A product with one token and fewer than [`MANY_ROWS`] rows.
+    Matvec,
+    /// A product with one token and that many rows or more.
+    MatvecManyRows,
+    /// A product in registers with fewer than [`MANY_TOKENS`] tokens.
+    Matmul,
+    /// A product in registers with that many tokens or more.
+    MatmulManyTokens,
+    /// The workgroups a product of [`Variant::Lanes`] is spread over.
+    Lanes,
+}
+
+impl Slot {
+    /// All there are, in the order of the table.
+    pub const ALL: [Self; 5] = [Self::Matvec, Self::MatvecManyRows, Self::Matmul, Self::MatmulManyTokens, Self::Lanes];
+
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Matvec => "one token",
+            Self::MatvecManyRows => "one token, many rows",
+            Self::Matmul => "some tokens",
+            Self::MatmulManyTokens => "many tokens",
+            Self::Lanes => "workgroups",
+        }
+    }
+
+    /// The choices on such a GPU, the usual one first: `[tiles of 8 rows a thread, threads a workgroup]` for one token, `[tiles
+    /// a thread, tokens a thread]` for many, `[workgroups, 0]` for lanes. One choice: nothing to decide there.
+    #[must_use]
+    pub fn choices(self, tier: Tier) -> &'static [[u32; 2]] {
+        match (self, tier.cpu, tier.broadcast) {
+            // A CPU adapter runs the 8 lanes of a tile as one vector: rows of several tiles share a read of the input, and
+            // small workgroups spread evenly over few cores. More rows share more, as long as every core has a workgroup.
+            (Self::Matvec, true, true) => &[[4, 8], [2, 8], [8, 8]],
+            (Self::MatvecManyRows, true, true) => &[[8, 8], [4, 8]],
+            (Self::Matvec, true, false) => &[[4, 8]],
+            (Self::MatvecManyRows, true, false) => &[[8, 8]],
+            (Self::Matvec | Self::MatvecManyRows, false, _) => &[[2, 64], [2, 128], [4, 64], [2, 256]],
+            // More results a thread share each dequantized block and each input; the widest one takes a second to compile
+            // and pays for itself in a training step, not in a prompt.
+            (Self::Matmul, true, true) => &[[4, 8], [4, 4], [8, 8]],
+            (Self::MatmulManyTokens, true, true) => &[[8, 16], [4, 16], [8, 8]],
+            (Self::Matmul | Self::MatmulManyTokens, ..) => &[[4, 4]],
+            // A multiple of any usual number of cores, and few enough that loading the inputs into registers, once a
+            // workgroup, does not count.
+            (Self::Lanes, true, false) => &[[16, 0], [8, 0], [32, 0]],
+            (Self::Lanes, ..) => &[[16, 0]],
+        }
+    }
+
+    /// The choice that `tuning` makes; the usual one where it names none that there is.
+    #[must_use]
+    pub fn chosen(self, tier: Tier, tuning: Tuning) -> [u32; 2] {
+        let choices = self.choices(tier);
+        choices.get(usize::from(tuning.0[self as usize])).or(choices.first()).copied().unwrap_or_default()
+    }
+
+    /// `tuning` with another choice for this slot.
+    #[must_use]
+    pub fn set(self, mut tuning: Tuning, choice: usize) -> Tuning {
+        tuning.0[self as usize] = choice as u8;
+        tuning
+    }
+
+    /// Rows, columns and tokens it is measured with: a CPU shows a difference in a millisecond, a GPU of its own needs weights
+    /// that its caches cannot hold.
+    fn size(self, tier: Tier) -> [u32; 3] {
+        match (self, tier.cpu) {
+            (Self::Matvec, true) => [1536, 576, 1],
+            (Self::MatvecManyRows, true) => [MANY_ROWS * 2, 576, 1],
+            (Self::Matvec, false) => [1536, 4096, 1],
+            (Self::MatvecManyRows, false) => [32_768, 4096, 1],
+            (Self::Matmul, _) => [576, 576, 64],
+            (Self::MatmulManyTokens, _) => [576, 576, MANY_TOKENS],
+            (Self::Lanes, _) => [1536, 576, 1],
+        }
+    }
+}
+
+/// What was measured for a slot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Which one.
+    pub slot: Slot,
+    /// The shortest time of each choice in seconds, the usual one first; shorter where the time was up.
+    pub seconds: Vec<f64>,
+    /// The one that is taken.
+    pub chosen: usize,
+}
+
+/// A choice has to take less than this share of the usual one's time: the rest is noise.
+const GAIN: f64 = 0.95;
+/// Times each choice is measured, in turn with the others; the shortest counts, since nothing makes a GPU faster than it is.
+const ROUNDS: usize = 3;
+/// A launch is repeated until it takes this long: clocks in browsers are coarse.
+const LEAST_SECONDS: f64 = 2e-3;
+/// Most repetitions of a launch.
+const MOST_REPEATS: usize = 64;
+
+/// Measures the choices on `gpu` for about `budget` seconds and returns the fastest, with the times of every slot that was
+/// measured: slots the budget does not reach keep the usual choice. `now` is a clock in seconds.
+///
+/// # Errors
+/// A lost GPU or too little memory.
+pub async fn measure(gpu: &Gpu, budget: f64, now: &dyn Fn() -> f64) -> Result<(Tuning, Vec<Measured>), Error> {
+    let (tier, start) = (gpu.tier(), now());
+    let (mut tuning, mut measured) = (Tuning::default(), Vec::new());
+    for slot in Slot::ALL {
+        let n = slot.choices(tier).len();
+        if n < 2 {
+            continue;
+        }
+        let time_is_up = || now() - start > budget;
+        if time_is_up() {
+            break;
+        }
+        let bench = Bench::new(gpu, slot)?;
+        let (mut plans, mut once) = (Vec::new(), 0.0);
+        for choice in 0..n {
+            // Compiling takes most of the time.
+            if choice > 0 && time_is_up() {
+                break;
+            }
+            let plan = bench.plan(slot.set(Tuning::default(), choice))?;
+            bench.time(&plan, 1, now).await?;
+            once = bench.time(&plan, 1, now).await?;
+            plans.push(plan);
+        }
+        let repeats = ((LEAST_SECONDS / f64::max(once, 1e-6)).ceil() as usize).clamp(1, MOST_REPEATS);
+        let mut seconds = vec![f64::INFINITY; plans.len()];
+        for _ in 0..ROUNDS {
+            for (plan, shortest) in plans.iter().zip(&mut seconds) {
+                *shortest = shortest.min(bench.time(plan, repeats, now).await? / repeats as f64);
+            }
+        }
+        let chosen = fastest(&seconds);
+        tuning = slot.set(tuning, chosen);
+        measured.push(Measured { slot, seconds, chosen });
+    }
+    Ok((tuning, measured))
+}
+
+/// The choice with the shortest time, if it is clearly shorter than that of the usual one.
+fn fastest(seconds: &[f64]) -> usize {
+    let usual = seconds.first().copied().unwrap_or_default();
+    let best = seconds.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+    best.filter(|(_, shortest)| **shortest < usual * GAIN).map_or(0, |(choice, _)| choice)
+}
+
+/// One product, to be computed in several ways.
+struct Bench<'g> {
+    gpu: &'g Gpu,
+    matrix: Matrix,
+    n_tokens: u32,
+}
+
+impl<'g> Bench<'g> {
+    fn new(gpu: &'g Gpu, slot: Slot) -> Result<Self, Error> {
+        let [n_rows, n_cols, n_tokens] = slot.size(gpu.tier());
+        // What the weights are does not matter, how many there are does.
+        let row = self_test::weights(TensorType::Q4_0, n_cols as usize);
+        let data = row.repeat(n_rows as usize);
+        let tensor = TensorInfo {
+            name: "measured".to_owned(),
+            shape: vec![u64::from(n_cols), u64::from(n_rows)],
+            tensor_type: TensorType::Q4_0,
+            offset: 0,
+            size_bytes: data.len() as u64,
+        };
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        let matrix = Loader::new(gpu, &data, 0, &mut go_on).matrix(&[&tensor], Order::Stacked)?;
+        Ok(Self { gpu, matrix, n_tokens })
+    }
+
+    fn plan(&self, tuning: Tuning) -> Result<Plan, Error> {
+        let Self { gpu, matrix, n_tokens } = self;
+        let x = gpu.buffer("x", u64::from(n_tokens * matrix.n_cols) * 4)?;
+        let y = gpu.buffer("y", u64::from(n_tokens * matrix.n_rows) * 4)?;
+        let shape = Shape { n_tokens: *n_tokens, y_stride: matrix.n_rows, y_offset: 0 };
+        let variant = Variant::of(gpu.tier(), tuning, *n_tokens, matrix.n_rows, matrix.n_cols);
+        let mut plan = PlanBuilder::new(gpu);
+        matmul::launch_variant(&mut plan, variant, matrix, &x, &y, shape, Epilogue::Store)?;
+        Ok(plan.build()?)
+    }
+
+    async fn time(&self, plan: &Plan, repeats: usize, now: &dyn Fn() -> f64) -> Result<f64, Error> {
+        let start = now();
+        let mut encoder = self.gpu.encoder();
+        for _ in 0..repeats {
+            plan.encode(self.gpu, &mut encoder);
+        }
+        self.gpu.submit(encoder);
+        self.gpu.finished().await?;
+        Ok(now() - start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIERS: [Tier; 4] = [
+        Tier { cpu: true, broadcast: true },
+        Tier { cpu: true, broadcast: false },
+        Tier { cpu: false, broadcast: true },
+        Tier { cpu: false, broadcast: false },
+    ];
+
+    #[test]
+    fn a_damaged_table_is_the_usual_one() {
+        let damaged: Tuning = serde_json::from_str("[9,255,1,0,7]").expect("five numbers");
+        for tier in TIERS {
+            for slot in [Slot::Matvec, Slot::MatvecManyRows, Slot::Lanes] {
+                assert_eq!(slot.chosen(tier, damaged), slot.chosen(tier, Tuning::default()), "{slot:?} on {tier}");
+            }
+        }
+        assert!(serde_json::from_str::<Tuning>("[1,2]").is_err());
+    }
+
+    #[test]
+    fn a_choice_is_taken_when_it_is_clearly_faster() {
+        assert_eq!(fastest(&[1.0, 0.97, 1.2]), 0, "noise");
+        assert_eq!(fastest(&[1.0, 0.9, 0.8]), 2);
+        assert_eq!(fastest(&[]), 0);
+    }
+
+    #[test]
+    fn gate_and_up_stay_in_one_thread() {
+        for tier in TIERS {
+            for slot in [Slot::Matvec, Slot::MatvecManyRows, Slot::Matmul, Slot::MatmulManyTokens] {
+                assert!(slot.choices(tier).iter().all(|[rows, _]| rows.is_multiple_of(2)), "{slot:?} on {tier}");
+            }
+        }
+    }
+}
