@@ -226,10 +226,13 @@ class App {
     if (this.lost) engine.close();
     Object.assign(this, { loaded: undefined, adapters: [], adapter: undefined, lost: false, source, used: 0 });
     this.adapterSources.clear();
-    const stamp = await selfTestStamp(source);
+    const kernels = await kernelsHere();
+    const [stamp, tuned] = [`self-test|${nameOf(source)}|${kernels}`, `tuning|${kernels}`];
+    const tuning = await chats.loadSetting<string>(tuned);
     const options = {
       context: this.settings.context,
       skipSelfTest: (await chats.loadSetting<boolean>(stamp)) === true,
+      ...(tuning === undefined ? {} : { tuning }),
       signal: loading.abort.signal,
       onProgress: (event: { stage: LoadStage; done: number; total: number }) => {
         if (loading.stage !== event.stage) loading.since = performance.now();
@@ -238,7 +241,7 @@ class App {
       },
     };
     const loaded = await engine.load(file, options);
-    await chats.saveSetting(stamp, true);
+    await Promise.all([chats.saveSetting(stamp, true), chats.saveSetting(tuned, loaded.tuning)]);
     this.#last = source.kind === "stored" ? source.model.key : undefined;
     await chats.saveSetting("model", this.#last);
     this.loaded = loaded;
@@ -529,10 +532,10 @@ const fileOf = async (source: ModelSource) => source.kind === "file" ? source.fi
 /** What a model is remembered by. */
 const nameOf = (source: ModelSource) => source.kind === "stored" ? source.model.key : `${source.file.name} ${source.file.size}`;
 
-/** A name for: these kernels, in the formats of this model, passed their check in this browser on this GPU. */
-async function selfTestStamp(source: ModelSource): Promise<string> {
+/** A name for these kernels in this browser on this GPU: what their check and their measurement are remembered by. */
+async function kernelsHere(): Promise<string> {
   const info = (await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }))?.info;
-  return ["self-test", nameOf(source), navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
+  return [navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
 }
 
 export const app = new App();

@@ -2,6 +2,7 @@
 
 use adapter_engine::formats::Gguf;
 use adapter_engine::gpu::{Gpu, GpuOptions};
+use adapter_engine::tuning;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
@@ -9,6 +10,9 @@ use crate::blob::BlobSource;
 use crate::failure::Failure;
 use crate::model::{self, Model};
 use crate::types::{GpuInfo, to_js};
+
+/// Seconds that measuring may take, about.
+const TUNING_SECONDS: f64 = 1.0;
 
 /// An open GPU.
 #[wasm_bindgen]
@@ -46,6 +50,32 @@ impl Engine {
     #[must_use]
     pub fn used_bytes(&self) -> f64 {
         self.0.used_bytes() as f64
+    }
+
+    /// Measures for about a second which variants of the kernels are the fastest here, chooses them, and returns the choice as
+    /// JSON for [`Self::set_tuning`]. `now` is a clock in milliseconds, such as `performance.now`.
+    ///
+    /// # Errors
+    /// A GPU that fails.
+    pub async fn tune(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "() => number")] now: &js_sys::Function,
+    ) -> Result<String, Failure> {
+        let clock = || now.call0(&JsValue::NULL).ok().and_then(|now| now.as_f64()).unwrap_or_default() / 1e3;
+        let (tuning, _) = tuning::measure(&self.0, TUNING_SECONDS, &clock).await?;
+        self.0.set_tuning(tuning);
+        Ok(serde_json::to_string(&tuning).unwrap_or_default())
+    }
+
+    /// Chooses what [`Self::tune`] found before. False: the text is no choice, nothing is changed.
+    #[wasm_bindgen(js_name = setTuning)]
+    #[must_use]
+    pub fn set_tuning(&self, kept: &str) -> bool {
+        let found = serde_json::from_str(kept).ok();
+        if let Some(tuning) = found {
+            self.0.set_tuning(tuning);
+        }
+        found.is_some()
     }
 
     /// Compares every kernel that `file` needs with stored answers on this GPU; returns how many there were. Compiling

@@ -29,6 +29,8 @@ export interface LoadOptions {
   context?: number;
   /** Leave out the check of every kernel against stored answers: it passed on this GPU before. */
   skipSelfTest?: boolean;
+  /** `tuning` of an earlier load on this GPU: without it, which kernels are the fastest here is measured, for about a second. */
+  tuning?: string;
   onProgress?: (event: LoadEvent) => void;
   /** Aborting ends the worker, and with it everything that was loaded. */
   signal?: AbortSignal;

@@ -24,6 +24,8 @@ export interface Loaded {
   adapter?: LoadedAdapter;
   /** Milliseconds each stage took. */
   times: Partial<Record<LoadStage, number>>;
+  /** Which kernels are the fastest on this GPU, for the next load's `tuning`. */
+  tuning: string;
 }
 
 export interface LoadedAdapter extends AdapterInfo { key: string; }
@@ -54,8 +56,8 @@ export interface Status { heapBytes: number; gpuBytes: number; }
 
 /** Every method: parameters, result, events. */
 export interface Methods {
-  /** Opens the GPU, checks its kernels, streams the weights, compiles the shaders. */
-  load: { params: { file: Blob; context?: number; skipSelfTest?: boolean }; result: Loaded; event: LoadEvent };
+  /** Opens the GPU, measures and checks its kernels, streams the weights, compiles the shaders. */
+  load: { params: { file: Blob; context?: number; skipSelfTest?: boolean; tuning?: string }; result: Loaded; event: LoadEvent };
   inspect: { params: { file: Blob }; result: ModelInfo; event: never };
   addAdapter: { params: { source: AdapterSource }; result: LoadedAdapter; event: never };
   removeAdapter: { params: { key: string }; result: void; event: never };

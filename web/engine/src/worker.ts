@@ -67,7 +67,7 @@ function keep(adapter: Wasm.Adapter) {
 const bytes = async (blob: Blob) => new Uint8Array(await blob.arrayBuffer());
 
 const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) => Promise<Result<M>> } = {
-  async load({ file, context: wanted, skipSelfTest }, tell) {
+  async load({ file, context: wanted, skipSelfTest, tuning: kept }, tell) {
     if (!("gpu" in navigator)) {
       throw failure("no-webgpu", "this browser's workers have no WebGPU", "use a current Chrome, Edge or Firefox");
     }
@@ -76,7 +76,7 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
       tell({ stage: name, done: 0, total: 1 });
       const start = performance.now();
       const result = await run();
-      times[name] = performance.now() - start;
+      times[name] = (times[name] ?? 0) + performance.now() - start;
       return result;
     };
     const { Engine, inspect } = await module();
@@ -84,6 +84,9 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
     // The header first: a file that is no model should not have to wait for the GPU to be told so.
     await stage("header", () => inspect(file));
     const open = (engine ??= await stage("gpu", () => Engine.open()));
+    // Measured before they are checked: what is checked is what will run.
+    const isKept = kept !== undefined && open.setTuning(kept);
+    const tuning = isKept ? kept : await stage("kernels", () => open.tune(() => performance.now()));
     if (!skipSelfTest) await stage("kernels", () => open.selfTest(file));
     let told = 0;
     const opened = await stage("weights", () => open.load(file, (done, total) => {
@@ -97,7 +100,7 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
     await stage("shaders", () => opened.warmUp());
     const inside = opened.adapterInside();
     return {
-      model: opened.info(), gpu: open.gpu(), context: chat("chat").context, damaged: opened.damagedTensors(), times,
+      model: opened.info(), gpu: open.gpu(), context: chat("chat").context, damaged: opened.damagedTensors(), times, tuning,
       ...(inside ? { adapter: keep(inside) } : {}),
     };
   },

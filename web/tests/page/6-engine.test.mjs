@@ -40,6 +40,24 @@ test("the package answers as its README says, stops, and names its errors", asyn
   fine(page);
 });
 
+test("which kernels are the fastest is measured once, and what was kept of it is used", async (t) => {
+  const page = await openPackage(await launch(t));
+  await page.locator("#test-file").setInputFiles(tiny);
+  const load = (options) => page.evaluate(async (options) => {
+    const { tuning, times } = await engine.load(pick.files[0], { skipSelfTest: true, ...options });
+    return { tuning, measured: times.kernels !== undefined };
+  }, options);
+  const first = await load({});
+  console.log(`${first.tuning} measured`);
+  assert.ok(first.measured);
+  assert.match(first.tuning, /^\[\d(,\d){4}\]$/);
+  const usual = await load({ tuning: "[0,0,0,0,0]" });
+  assert.deepEqual(usual, { tuning: "[0,0,0,0,0]", measured: false });
+  const damaged = await load({ tuning: "[0,0" });
+  assert.ok(damaged.measured, "nonsense is measured again");
+  fine(page);
+});
+
 test("every shader compiles without an error or a warning", async (t) => {
   const page = await openPackage(await launch(t));
   await page.evaluate(() => engine.status());
