@@ -248,17 +248,20 @@ fn growth_words(result: &Value) -> String {
             speed(last)
         );
     }
-    let training = result["training"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ratios = training.iter().map(|row| at(row, "/gpu_bytes") / at(row, "/foretold_bytes"));
-    let (low, high) = ratios.fold((f64::MAX, f64::MIN), |(low, high), ratio| (low.min(ratio), high.max(ratio)));
     if let Some((first, last)) = ends("training") {
         out += &format!(
-            "A step of {} and of {} tokens takes {} and {} s; GPU memory is {low:.3} to {high:.3} of what `--dry-run` foretells.",
+            "A step of {} and of {} tokens takes {} and {} s. ",
             first["tokens"],
             last["tokens"],
             short(at(first, "/step_s")),
             short(at(last, "/step_s")),
         );
+    }
+    let rows = ["context", "training"].into_iter().filter_map(|rows| result[rows].as_array()).flatten();
+    let foretold = rows.filter(|row| row.get("foretold_bytes").is_some());
+    let ratios: Vec<f64> = foretold.map(|row| at(row, "/gpu_bytes") / at(row, "/foretold_bytes")).collect();
+    if let (Some(low), Some(high)) = (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max)) {
+        out += &format!("GPU memory is {low:.3} to {high:.3} of what is foretold.");
     }
     if out.is_empty() { out } else { out + "\n" }
 }
