@@ -261,8 +261,10 @@ impl Trainer {
     /// # Errors
     /// A batch that does not fit, a lost GPU.
     pub async fn loss(&self, batch: &Batch) -> Result<f32, TrainError> {
-        let strengths = self.adaption.strengths(&self.shape).detach();
-        let loss = self.frozen.loss(self.adaption.prompts.val().detach(), strengths, batch)?;
+        // burn's `detach` leaves `require_grad` on, and with it the backward pass of the frozen model.
+        let prompts = self.adaption.prompts.val().detach().set_require_grad(false);
+        let strengths = self.adaption.strengths(&self.shape).detach().set_require_grad(false);
+        let loss = self.frozen.loss(prompts, strengths, batch)?;
         Ok(read(loss.inner()).await?.first().copied().unwrap_or(f32::NAN))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::Gguf;
+use adapter_engine::gpu::GpuOptions;
 use adapter_engine::train::{Batch, gradients};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
 use adapter_finetune::recipe::Schedule;
@@ -81,6 +82,28 @@ fn relative(found: &[f32], wanted: &[f32]) -> f64 {
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = square(&mut found.iter().zip(wanted).map(|(a, b)| f64::from(a - b)));
     difference / square(&mut wanted.iter().map(|v| f64::from(*v)))
+}
+
+/// Validation reads rows; the backward pass, the longer half of a step, is not for it.
+#[test]
+fn a_loss_alone_computes_no_gradients() {
+    let _guard = one_at_a_time();
+    let gpu = adapter_tests::open(&GpuOptions { profile: true, ..GpuOptions::default() });
+    let frozen = GpuLlama::new(&load_tiny(&gpu, "q4_1"), 3, 10, 256).expect("a trainer");
+    let frozen = Frozen::Gpu(Arc::new(frozen));
+    let shape = shape(&frozen, GateKind::PAPER);
+    let mut trainer = Trainer::new(frozen, shape, plain_recipe(10), 0).expect("a trainer");
+    let batch = eight_rows();
+    let kernels = || gpu.take_profile().into_iter().map(|time| time.kernel).collect::<Vec<_>>();
+    let backward = |kernels: &[&str]| kernels.iter().filter(|kernel| kernel.contains("backward")).count();
+
+    let report = block_on(trainer.train(&batch)).expect("a step");
+    let of_a_step = kernels();
+    assert!(backward(&of_a_step) > 3, "{of_a_step:?}");
+    block_on(trainer.loss(&batch)).expect("a loss");
+    let of_a_loss = kernels();
+    assert!(!of_a_loss.is_empty() && backward(&of_a_loss) == 0, "{of_a_loss:?}");
+    assert!(report.loss.is_finite());
 }
 
 #[test]

@@ -60,6 +60,33 @@ fn names_in_a_file_cannot_command_a_terminal() {
     assert!(!outcome.stdout.contains(['\u{1b}', '\u{202e}', '\u{7}']));
 }
 
+/// Which cuts of the products are the fastest is measured by the first program that loads a model, and by `doctor`.
+#[test]
+fn what_was_measured_of_a_gpu_is_kept() {
+    let home = Home::new();
+    let cache = home.path("cache");
+    let generate = || {
+        let line = "generate -m TINY -p hello --raw --greedy -n 4";
+        let outcome = home.run_with(line, "", &[("XDG_CACHE_HOME", &shown(&cache))]);
+        assert_done(&outcome);
+        let folder = std::fs::read_dir(cache.join("adapter-engine/tuning")).expect("the folder");
+        let files: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        (outcome.stdout, files[0].clone())
+    };
+    let (first, path) = generate();
+    let read = || std::fs::read_to_string(&path).expect("a table");
+    assert_eq!(json(&read()).as_array().map(Vec::len), Some(5), "{}", read());
+    // A table that was kept is used as it is: no choice changes an answer.
+    std::fs::write(&path, "[1,1,1,1,1]").expect("writable");
+    assert_eq!(generate().0, first);
+    assert_eq!(read(), "[1,1,1,1,1]");
+    // A damaged one is measured again.
+    std::fs::write(&path, "[1,1,").expect("writable");
+    assert_eq!(generate().0, first);
+    assert_eq!(json(&read()).as_array().map(Vec::len), Some(5), "{}", read());
+}
+
 #[test]
 fn doctor_names_the_gpu_that_will_be_used() {
     let outcome = Home::new().run("doctor");

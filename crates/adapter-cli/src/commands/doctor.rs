@@ -80,7 +80,7 @@ fn tuning(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
         }
     }
     Ok(match gained.is_empty() {
-        true => format!("the usual variants are the fastest of {} products", measured.len()),
+        true => format!("{} kinds of products measured, the usual variants are the fastest", measured.len()),
         false => gained.join(", "),
     })
 }
