@@ -232,17 +232,15 @@ impl Bench<'_> {
             .await?;
         }
         let step = self.gpu.buffer_with("step", &[Step { past, n_tokens, ..Step::default() }])?;
-        self.case("attention".to_owned(), &o, n, |plan| {
-            attention::launch(plan, &step, &q, &cache, &o, HEADS, n_tokens, None)
-        })
-        .await?;
+        let operands = attention::Operands { step: &step, q: &q, cache: &cache, o: &o, heads: HEADS, n_tokens };
+        self.case("attention".to_owned(), &o, n, |plan| attention::launch(plan, operands, None)).await?;
         let parts = 3; // more than there are keys for
         let sums = self.gpu.buffer("sums", u64::from(parts) * n as u64 * 4)?;
         let stats = self.gpu.buffer("statistics", u64::from(parts * n_tokens * n_heads) * 8)?;
         let variant = attention::Variant::choose(self.gpu, HEADS);
         self.case("attention in stretches".to_owned(), &o, n, |plan| {
             let parts = Stretches { n: parts, sums: &sums, stats: &stats };
-            attention::launch_stretches(plan, variant, &step, &q, &cache, &o, HEADS, n_tokens, parts)
+            attention::launch_stretches(plan, variant, operands, parts)
         })
         .await?;
         let row = (adapter_len * n_kv_heads * head_dim) as usize;

@@ -1,7 +1,7 @@
 //! Cache, attention and the adapter's part.
 
 use super::bench::{Bench, F32};
-use adapter_engine::ops::attention::{self, Heads, Stretches, Variant};
+use adapter_engine::ops::attention::{self, Heads, Operands, Stretches, Variant};
 use adapter_engine::ops::gated_attention::{self, PromptCache};
 use adapter_engine::ops::kv_cache::{self, CacheFormat, LayerCache, plane_bytes};
 use adapter_engine::ops::rope::{Rope, Scaling};
@@ -238,9 +238,8 @@ pub fn attention(bench: &mut Bench<'_>) {
             for (variant, case) in names {
                 for (cache, wanted) in &caches {
                     let o = bench.output(wanted.len());
-                    bench.run(|plan| {
-                        attention::launch_variant(plan, variant, &step, &q, cache, &o, heads, n_tokens, None).unwrap();
-                    });
+                    let operands = Operands { step: &step, q: &q, cache, o: &o, heads, n_tokens };
+                    bench.run(|plan| attention::launch_variant(plan, variant, operands, None).unwrap());
                     bench.compare(&format!("{case} {:?}", cache.format), &o, &narrow(wanted), F32);
                     // In stretches of the context, some without a key.
                     for parts in if n_tokens == 1 { vec![2, 5, 16] } else { vec![] } {
@@ -249,8 +248,7 @@ pub fn attention(bench: &mut Bench<'_>) {
                         let o = bench.output(wanted.len());
                         bench.run(|plan| {
                             let parts = Stretches { n: parts, sums: &sums, stats: &stats };
-                            attention::launch_stretches(plan, variant, &step, &q, cache, &o, heads, n_tokens, parts)
-                                .unwrap();
+                            attention::launch_stretches(plan, variant, Operands { o: &o, ..operands }, parts).unwrap();
                         });
                         bench.compare(&format!("{case} {:?} in {parts}", cache.format), &o, &narrow(wanted), F32);
                     }

@@ -6,7 +6,7 @@ use super::bench::{Bench, F32, QUANTIZED};
 use super::products::matrix;
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::Buffer;
-use adapter_engine::ops::attention::{self, Heads, Variant};
+use adapter_engine::ops::attention::{self, BackwardOperands, Heads, Operands, Variant};
 use adapter_engine::ops::gated_attention::{self, Gradients, PromptCache};
 use adapter_engine::ops::kv_cache::{CacheFormat, LayerCache};
 use adapter_engine::ops::matmul::BackwardVariant;
@@ -205,10 +205,8 @@ pub fn attention(bench: &mut Bench<'_>) {
             for variant in variants.clone() {
                 let (out, stats) = (bench.output(o.len()), bench.in_place(&vec![0.0; 2 * lse.len()]));
                 let packed = Packed { starts: &starts_buffer, stats: &stats };
-                bench.run(|plan| {
-                    let packed = Some(packed);
-                    attention::launch_variant(plan, variant, &step, &q, &cache, &out, heads, n_tokens, packed).unwrap();
-                });
+                let operands = Operands { step: &step, q: &q, cache: &cache, o: &out, heads, n_tokens };
+                bench.run(|plan| attention::launch_variant(plan, variant, operands, Some(packed)).unwrap());
                 bench.compare(&format!("{case} forward {variant:?}"), &out, &narrow(&o), GRADIENT);
                 let found: Vec<f32> = bench.read(&case, &stats, 2 * lse.len()).chunks(2).map(|pair| pair[0]).collect();
                 if adapter_tests::nmse(&found, &narrow(&lse)) > GRADIENT {
@@ -227,16 +225,12 @@ pub fn attention(bench: &mut Bench<'_>) {
                 let stats = bench.in_place(&pairs);
                 let dqkv = bench.output(n * (q_row + 2 * kv_row));
                 let packed = Packed { starts: &starts_buffer, stats: &stats };
-                bench.run(|plan| {
-                    let out = &dqkv;
-                    attention::launch_backward_variant(
-                        plan, variant, &d_o, &q, &cache, &o, packed, out, heads, n_tokens,
-                    )
-                    .unwrap();
-                });
-                bench.compare(&format!("{case} {variant:?}"), &dqkv, &narrow(&fused), GRADIENT);
+                let (d_o, q, cache, o, dqkv) = (&d_o, &q, &cache, &o, &dqkv);
+                let operands = BackwardOperands { d_o, q, cache, o, packed, dqkv, heads, n_tokens };
+                bench.run(|plan| attention::launch_backward_variant(plan, variant, operands).unwrap());
+                bench.compare(&format!("{case} {variant:?}"), dqkv, &narrow(&fused), GRADIENT);
                 if variant == Variant::Workgroup {
-                    rope_back(bench, &case, &dqkv, &fused, &starts_buffer, &starts, heads);
+                    rope_back(bench, &case, dqkv, &fused, &starts_buffer, &starts, heads);
                 }
             }
         }

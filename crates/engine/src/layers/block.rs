@@ -109,11 +109,12 @@ impl Block {
             Epilogue::Store,
         )?;
         kv_cache::launch(plan, step, rope_table, &act.qkv, &act.q, cache, heads, n_tokens, packed)?;
+        let operands = attention::Operands { step, q: &act.q, cache, o: &act.attended, heads, n_tokens };
         match stretches {
-            None => attention::launch(plan, step, &act.q, cache, &act.attended, heads, n_tokens, packed)?,
+            None => attention::launch(plan, operands, packed)?,
             Some(parts) => {
                 let variant = attention::Variant::choose(plan.gpu(), heads);
-                attention::launch_stretches(plan, variant, step, &act.q, cache, &act.attended, heads, n_tokens, parts)?;
+                attention::launch_stretches(plan, variant, operands, parts)?;
             }
         }
         if let Some((prompt, adapter_len)) = prompt {

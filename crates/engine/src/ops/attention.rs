@@ -59,44 +59,44 @@ impl Variant {
     }
 }
 
-/// `o[t,h,:] = softmax(q[t,h,:] k^T / sqrt(D)) v` over positions up to `step.past + t`. Shapes: `q, o [T,H,D]`.
+/// What attention reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Operands<'a> {
+    /// [`Step`](crate::gpu::Step), of which the past counts.
+    pub step: &'a Buffer,
+    /// `[T, H, D]`, turned.
+    pub q: &'a Buffer,
+    /// Keys and values, those of this step included.
+    pub cache: &'a LayerCache,
+    /// `[T, H, D]`, written.
+    pub o: &'a Buffer,
+    /// H, K and D.
+    pub heads: Heads,
+    /// T
+    pub n_tokens: u32,
+}
+
+/// `o[t,h,:] = softmax(q[t,h,:] k^T / sqrt(D)) v` over positions up to `step.past + t`.
 ///
 /// With `packed` several texts lie side by side (`step.past` is 0) and each token sees its own.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
-pub fn launch(
-    plan: &mut PlanBuilder<'_>,
-    step: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
-    packed: Option<Packed<'_>>,
-) -> Result<(), GpuError> {
-    launch_variant(plan, Variant::choose(plan.gpu(), heads), step, q, cache, o, heads, n_tokens, packed)
+pub fn launch(plan: &mut PlanBuilder<'_>, operands: Operands<'_>, packed: Option<Packed<'_>>) -> Result<(), GpuError> {
+    launch_variant(plan, Variant::choose(plan.gpu(), operands.heads), operands, packed)
 }
 
 /// [`launch`] with a given variant.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch_variant(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
-    step: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
+    operands: Operands<'_>,
     packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
-    let mode = packed.map_or(Mode::Plain, Mode::Packed);
-    attend(plan, variant, step, q, cache, o, heads, n_tokens, mode)
+    attend(plan, variant, operands, packed.map_or(Mode::Plain, Mode::Packed))
 }
 
 /// Positions from which on more workgroups than one a kv head pay, and that each gets then.
@@ -124,20 +124,15 @@ pub fn stretches(positions: u32) -> u32 {
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch_stretches(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
-    step: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
+    operands: Operands<'_>,
     stretches: Stretches<'_>,
 ) -> Result<(), GpuError> {
     let Stretches { n, sums, stats } = stretches;
-    attend(plan, variant, step, q, cache, sums, heads, n_tokens, Mode::Stretches(stretches))?;
+    attend(plan, variant, Operands { o: sums, ..operands }, Mode::Stretches(stretches))?;
+    let Operands { o, heads, n_tokens, .. } = operands;
     let (n_rows, head_vec4) = (n_tokens * heads.n_heads, heads.head_dim / 4);
     let params = [n_rows, n, head_vec4, 0];
     let params = Arg::Params(bytemuck::bytes_of(&params));
@@ -154,18 +149,13 @@ enum Mode<'a> {
     Stretches(Stretches<'a>),
 }
 
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 fn attend(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
-    step: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
+    operands: Operands<'_>,
     mode: Mode<'_>,
 ) -> Result<(), GpuError> {
+    let Operands { step, q, cache, o, heads, n_tokens } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
     // A slot is a (token, query head of a group): for one token as many as the group has, for many tokens enough to
@@ -218,45 +208,46 @@ struct BackwardParams {
     scale: f32,
 }
 
-/// Gradients to queries, keys and values, written to `dqkv [T, (H+2K)D]` (still turned). Shapes: `d_o, q, o [T,H,D]`.
-/// Probabilities are computed again from the log-sum-exp in `packed.stats`: no T x T buffer.
+/// What the backward pass of attention reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub struct BackwardOperands<'a> {
+    /// `[T, H, D]`, the gradient to `o`.
+    pub d_o: &'a Buffer,
+    /// `[T, H, D]`, turned.
+    pub q: &'a Buffer,
+    /// Keys and values.
+    pub cache: &'a LayerCache,
+    /// `[T, H, D]`, what the forward pass gave.
+    pub o: &'a Buffer,
+    /// Where each text begins, and the log-sum-exp of the forward pass.
+    pub packed: Packed<'a>,
+    /// `[T, (H+2K)D]`, written: gradients to queries, keys and values, still turned.
+    pub dqkv: &'a Buffer,
+    /// H, K and D.
+    pub heads: Heads,
+    /// T
+    pub n_tokens: u32,
+}
+
+/// Gradients to queries, keys and values. Probabilities are computed again from the log-sum-exp: no T x T buffer.
 /// Kernels: `shaders/{attention_backward_q,attention_backward_kv}.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
-pub fn launch_backward(
-    plan: &mut PlanBuilder<'_>,
-    d_o: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    packed: Packed<'_>,
-    dqkv: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
-) -> Result<(), GpuError> {
-    let variant = Variant::choose(plan.gpu(), heads);
-    launch_backward_variant(plan, variant, d_o, q, cache, o, packed, dqkv, heads, n_tokens)
+pub fn launch_backward(plan: &mut PlanBuilder<'_>, operands: BackwardOperands<'_>) -> Result<(), GpuError> {
+    launch_backward_variant(plan, Variant::choose(plan.gpu(), operands.heads), operands)
 }
 
 /// [`launch_backward`] with a given variant; [`Variant::Workgroup`] is the one for every GPU.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch_backward_variant(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
-    d_o: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    o: &Buffer,
-    packed: Packed<'_>,
-    dqkv: &Buffer,
-    heads: Heads,
-    n_tokens: u32,
+    operands: BackwardOperands<'_>,
 ) -> Result<(), GpuError> {
+    let BackwardOperands { d_o, q, cache, o, packed, dqkv, heads, n_tokens } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = BackwardParams { n_tokens, n_heads, n_kv_heads, scale: heads.scale() };
     let params = Arg::Params(bytemuck::bytes_of(&params));

@@ -339,7 +339,8 @@ impl Trainer {
         let width = qkv_width(heads);
         matmul::launch(plan, &block.qkv, &buffers.normed, &buffers.qkv, product(width), Epilogue::Store)?;
         kv_cache::launch(plan, step, table, &buffers.qkv, &saved.q, &cache, heads, n_tokens, packed)?;
-        attention::launch(plan, step, &saved.q, &cache, &saved.attended, heads, n_tokens, packed)?;
+        let operands = attention::Operands { step, q: &saved.q, cache: &cache, o: &saved.attended, heads, n_tokens };
+        attention::launch(plan, operands, packed)?;
         let output = match prompt {
             Some(prompt) => {
                 let (base, lengths) = (Some(&saved.attended), [n_tokens, self.adapter_len]);
@@ -497,8 +498,9 @@ impl Trainer {
         let shape = product(n_tokens, config.n_channels);
         matmul::launch_backward(plan, &block.output, &buffers.dx, d_o, shape, false)?;
         if !lowest {
-            let (cache, o) = (saved.cache(), &saved.attended);
-            attention::launch_backward(plan, d_o, &saved.q, &cache, o, packed, dqkv, heads, n_tokens)?;
+            let (q, cache, o) = (&saved.q, &saved.cache(), &saved.attended);
+            let operands = attention::BackwardOperands { d_o, q, cache, o, packed, dqkv, heads, n_tokens };
+            attention::launch_backward(plan, operands)?;
         }
         let gradients = Gradients {
             weights: &buffers.weights,
