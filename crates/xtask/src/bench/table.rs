@@ -260,7 +260,8 @@ fn growth_words(result: &Value) -> String {
     let rows = ["context", "training"].into_iter().filter_map(|rows| result[rows].as_array()).flatten();
     let foretold = rows.filter(|row| row.get("foretold_bytes").is_some());
     let ratios: Vec<f64> = foretold.map(|row| at(row, "/gpu_bytes") / at(row, "/foretold_bytes")).collect();
-    if let (Some(low), Some(high)) = (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max)) {
+    if let (Some(low), Some(high)) = (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max))
+    {
         out += &format!("GPU memory is {low:.3} to {high:.3} of what is foretold.");
     }
     if out.is_empty() { out } else { out + "\n" }
