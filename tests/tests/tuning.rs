@@ -1,28 +1,13 @@
 //! The table of choices: none of them changes a bit, and measuring it ends in time.
 
-use std::ops::ControlFlow;
 use std::time::Instant;
 
-use adapter_engine::formats::{TensorInfo, TensorType};
+use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{Gpu, PlanBuilder, Tier, Tuning};
 use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
 use adapter_engine::self_test;
 use adapter_engine::tuning::{Slot, measure};
-use adapter_engine::weights::{Loader, Order};
 use adapter_tests::{gpu, one_at_a_time, same_bits, uniform};
-
-fn matrix(gpu: &Gpu, n_rows: usize, n_cols: usize) -> Matrix {
-    let bytes = self_test::weights(TensorType::Q4_1, n_rows * n_cols);
-    let tensor = TensorInfo {
-        name: "weights".to_owned(),
-        shape: vec![n_cols as u64, n_rows as u64],
-        tensor_type: TensorType::Q4_1,
-        offset: 0,
-        size_bytes: bytes.len() as u64,
-    };
-    let mut go_on = |_, _| ControlFlow::Continue(());
-    Loader::new(gpu, &bytes, 0, &mut go_on).matrix(&[&tensor], Order::Stacked).expect("a matrix")
-}
 
 /// What a product gives with a choice.
 fn product(gpu: &Gpu, variant: Variant, matrix: &Matrix, x: &[f32], n_tokens: u32) -> Vec<f32> {
@@ -57,7 +42,8 @@ fn no_choice_changes_a_bit() {
                 Slot::MatmulManyTokens => (75, MANY_TOKENS + 3),
             };
             let n_cols = 160;
-            let matrix = matrix(gpu, n_rows, n_cols);
+            let bytes = self_test::weights(TensorType::Q4_1, n_rows * n_cols);
+            let matrix = self_test::matrix(gpu, TensorType::Q4_1, &bytes, [n_rows, n_cols]).expect("a matrix");
             let x = uniform(7, n_tokens as usize * n_cols, -2.0, 2.0);
             let results: Vec<(Variant, Vec<f32>)> = (0..slot.choices(tier).len())
                 .map(|choice| {

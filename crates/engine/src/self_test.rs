@@ -89,6 +89,22 @@ pub fn weights(tensor_type: TensorType, n: usize) -> Vec<u8> {
     out
 }
 
+/// A matrix on the GPU of `data` in a format, `[rows, columns]`.
+///
+/// # Errors
+/// Too little memory.
+pub fn matrix(gpu: &Gpu, tensor_type: TensorType, data: &[u8], [n_rows, n_cols]: [usize; 2]) -> Result<Matrix, Error> {
+    let tensor = TensorInfo {
+        name: "self test".to_owned(),
+        shape: vec![n_cols as u64, n_rows as u64],
+        tensor_type,
+        offset: 0,
+        size_bytes: data.len() as u64,
+    };
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    Loader::new(gpu, &data, 0, &mut go_on).matrix(&[&tensor], Order::Stacked)
+}
+
 /// Runs every kernel in the variants this GPU gets, with products in `formats`.
 ///
 /// # Errors
@@ -162,23 +178,9 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn matrix(&self, tensor_type: TensorType) -> Result<Matrix, Error> {
-        let (n_rows, n_cols, _) = PRODUCT;
-        let data = weights(tensor_type, n_rows * n_cols);
-        let tensor = TensorInfo {
-            name: "self test".to_owned(),
-            shape: vec![n_cols as u64, n_rows as u64],
-            tensor_type,
-            offset: 0,
-            size_bytes: data.len() as u64,
-        };
-        let mut go_on = |_, _| ControlFlow::Continue(());
-        Loader::new(self.gpu, &data, 0, &mut go_on).matrix(&[&tensor], Order::Stacked)
-    }
-
     async fn products(&mut self, tensor_type: TensorType) -> Result<(), Error> {
         let (n_rows, n_cols, n_tokens) = PRODUCT;
-        let matrix = self.matrix(tensor_type)?;
+        let matrix = matrix(self.gpu, tensor_type, &weights(tensor_type, n_rows * n_cols), [n_rows, n_cols])?;
         let x = self.gpu.buffer_with("x", &inputs(1, n_tokens * n_cols))?;
         for (name, n_tokens, epilogue) in
             [("matvec", 1, Epilogue::Store), ("matvec add", 1, Epilogue::Add), ("matmul", n_tokens, Epilogue::Store)]

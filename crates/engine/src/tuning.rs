@@ -3,14 +3,11 @@
 //! Only cuts that add up in the same order are in it, so that no choice changes a bit of any answer: a run resumes exactly,
 //! and what was measured elsewhere cannot matter.
 
-use std::ops::ControlFlow;
-
 use crate::Error;
-use crate::formats::{TensorInfo, TensorType};
+use crate::formats::TensorType;
 use crate::gpu::{Gpu, Plan, PlanBuilder, Tier, Tuning};
 use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
 use crate::self_test;
-use crate::weights::{Loader, Order};
 
 /// What is decided, a row of the table each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,17 +174,8 @@ impl<'g> Bench<'g> {
     fn new(gpu: &'g Gpu, slot: Slot) -> Result<Self, Error> {
         let [n_rows, n_cols, n_tokens] = slot.size(gpu.tier());
         // What the weights are does not matter, how many there are does.
-        let row = self_test::weights(TensorType::Q4_0, n_cols as usize);
-        let data = row.repeat(n_rows as usize);
-        let tensor = TensorInfo {
-            name: "measured".to_owned(),
-            shape: vec![u64::from(n_cols), u64::from(n_rows)],
-            tensor_type: TensorType::Q4_0,
-            offset: 0,
-            size_bytes: data.len() as u64,
-        };
-        let mut go_on = |_, _| ControlFlow::Continue(());
-        let matrix = Loader::new(gpu, &data, 0, &mut go_on).matrix(&[&tensor], Order::Stacked)?;
+        let data = self_test::weights(TensorType::Q4_0, n_cols as usize).repeat(n_rows as usize);
+        let matrix = self_test::matrix(gpu, TensorType::Q4_0, &data, [n_rows as usize, n_cols as usize])?;
         Ok(Self { gpu, matrix, n_tokens })
     }
 

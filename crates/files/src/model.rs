@@ -72,7 +72,8 @@ impl ModelFile {
         Tokenizer::from_vocab(source).map_err(|error| Problem::from(error).at(&self.path))
     }
 
-    /// Measures and checks the kernels the model needs where that was not done before, then streams the weights to the GPU. `progress` may stop it.
+    /// Measures and checks the kernels the model needs where that was not done before, then streams the weights to the GPU.
+    /// `progress` may stop it.
     ///
     /// # Errors
     /// As [`trust::require`] and [`Model::load`].

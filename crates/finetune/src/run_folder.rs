@@ -28,6 +28,8 @@ pub struct RunFolder {
     records: Vec<Record>,
     /// Step of the newest checkpoint of this sitting.
     saved: Option<u64>,
+    /// Of the training rows, once it was needed: it reads all of them.
+    fingerprint: Option<u64>,
 }
 
 impl RunFolder {
@@ -42,7 +44,7 @@ impl RunFolder {
         std::fs::create_dir_all(path).map_err(|error| TrainError::file(path, &error))?;
         let log = MetricsLog::open(&path.join(METRICS))?;
         write_atomically(&path.join(CONFIG), config.as_bytes())?;
-        Ok(Self { path: path.to_owned(), base, log, records: Vec::new(), saved: None })
+        Ok(Self { path: path.to_owned(), base, log, records: Vec::new(), saved: None, fingerprint: None })
     }
 
     /// The folder of a run that goes on after `step`: what its log says of later ones is removed.
@@ -54,7 +56,7 @@ impl RunFolder {
         let mut log = MetricsLog::open(&metrics)?;
         log.truncate_after(step)?;
         let records = metrics::read(&metrics)?.records;
-        Ok(Self { path: path.to_owned(), base, log, records, saved: None })
+        Ok(Self { path: path.to_owned(), base, log, records, saved: None, fingerprint: None })
     }
 
     /// Where it is.
@@ -117,7 +119,7 @@ impl RunFolder {
         let progress = Progress {
             seed: settings.seed,
             position: place.position,
-            data_fingerprint: run.training().fingerprint(),
+            data_fingerprint: *self.fingerprint.get_or_insert_with(|| run.training().fingerprint()),
             batch_tokens: settings.batch_tokens,
             recipe: settings.recipe.clone(),
             best: place.best,

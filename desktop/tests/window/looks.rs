@@ -41,16 +41,21 @@ fn chats(folder: &Path) {
     std::fs::write(folder.join("desktop.json"), settings).expect("written");
 }
 
-#[test]
-fn every_view_has_its_picture() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    chats(folder.path());
-    let start =
-        Start { folder: Some(folder.path().to_owned()), model: Some(chat_model().to_owned()), ..Start::default() };
+/// A window with chats, a model and an adapter.
+fn furnished(folder: &Path) -> Window {
+    chats(folder);
+    let start = Start { folder: Some(folder.to_owned()), model: Some(chat_model().to_owned()), ..Start::default() };
     let mut window = Window::painted(start);
     window.wait("the model", |app| matches!(app.model_state(), ModelState::Ready(_)));
     window.app_mut().add_adapter(&crate::support::peft(), None);
     window.wait("the adapter", |app| app.newest_notice().is_some_and(|text| text.contains("peft is on")));
+    window
+}
+
+#[test]
+fn every_view_has_its_picture() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = furnished(folder.path());
     for theme in ["Light", "Dark"] {
         window.press("Settings");
         window.press(theme);
@@ -91,13 +96,7 @@ fn views_look_as_they_did() {
     drop(window);
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    chats(folder.path());
-    let start =
-        Start { folder: Some(folder.path().to_owned()), model: Some(chat_model().to_owned()), ..Start::default() };
-    let mut window = Window::painted(start);
-    window.wait("the model", |app| matches!(app.model_state(), ModelState::Ready(_)));
-    window.app_mut().add_adapter(&crate::support::peft(), None);
-    window.wait("the adapter", |app| app.newest_notice().is_some_and(|text| text.contains("peft is on")));
+    let mut window = furnished(folder.path());
     window.press_last("Close this notice");
     window.wait("the tokens of the chat", |app| app.used() > 0);
     for theme in ["Light", "Dark"] {
