@@ -13,7 +13,7 @@ struct Params {
     y_stride: u32,   // columns of y
     n_tokens: u32,   // T
     n_token_tiles: u32, // ceil(T / TOKENS)
-    unused: u32,
+    band: u32,       // token tiles that take turns before the next rows come
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
@@ -22,6 +22,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
 #import ${FORMAT}
 #import silu
+#import band
 
 fn write(token: u32, row: u32, value: f32) {
     if token >= params.n_tokens || row >= params.n_rows { return; }
@@ -37,9 +38,10 @@ fn write(token: u32, row: u32, value: f32) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
-    let first_token = (linear % params.n_token_tiles) * ${TOKENS}u;
-    let first_tile = (linear / params.n_token_tiles) * ${ROWS}u;
     let last_tile = params.n_tiles - 1u;
+    let at = place_in_bands(linear, params.n_token_tiles, last_tile / ${ROWS}u + 1u, params.band);
+    let first_token = at.x * ${TOKENS}u;
+    let first_tile = at.y * ${ROWS}u;
     let last_token = params.n_tokens - 1u;
     let stride = params.n_blocks * 8u;
 #for r in 0..ROWS

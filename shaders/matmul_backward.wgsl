@@ -15,7 +15,7 @@ struct Params {
     y_stride: u32,
     n_tokens: u32,
     n_block_groups: u32, // ceil(n_blocks / BLOCKS)
-    unused: u32,
+    band: u32,           // token tiles that take turns before the next blocks come
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
@@ -27,14 +27,17 @@ struct Params {
 #end
 @group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>; // [T, C/4]
 #import ${FORMAT}
+#import band
 var<workgroup> parts: array<vec4<f32>, ${64*TOKENS}>; // [TOKENS, 8 vec4, 8 lanes]
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
-    let first_block = (linear % params.n_block_groups) * ${BLOCKS}u;
-    let first_token = (linear / params.n_block_groups) * ${TOKENS}u;
+    let n_token_tiles = (params.n_tokens - 1u) / ${TOKENS}u + 1u;
+    let at = place_in_bands(linear, n_token_tiles, params.n_block_groups, params.band);
+    let first_token = at.x * ${TOKENS}u;
+    let first_block = at.y * ${BLOCKS}u;
     if first_token >= params.n_tokens { return; } // the same for the whole workgroup
     let last_row = params.n_rows - 1u;
 #for t in 0..TOKENS

@@ -51,9 +51,12 @@ fn answers() -> BTreeMap<String, Vec<f32>> {
     let (mut o, _) = twin::attention::forward(heads, &q, &cache.k, &cache.v, &[]);
     out.insert("attention".into(), narrow(&o));
     out.insert("attention in stretches".into(), narrow(&o));
+    out.insert("attention of many tokens".into(), narrow(&o));
     let row = adapter_len as usize * heads.n_kv_heads * heads.head_dim;
     twin::gated_attention::forward(heads, &q, &wide(6, row), &wide(7, row), &wide(8, heads.n_heads), &mut o);
     out.insert("gated_attention".into(), narrow(&o));
+    twin::gated_attention::forward(heads, &q, &wide(6, row), &wide(7, row), &wide(8, heads.n_heads), &mut o);
+    out.insert("gated_attention of many tokens".into(), narrow(&o));
 
     let logits = wide(11, 1000);
     let mut penalized = logits.clone();
@@ -108,8 +111,10 @@ fn a_poisoned_kernel_is_caught() {
         ("attention_keys", "params.scale", "(params.scale * 1.01)"),
         ("attention_lanes", "params.scale", "(params.scale * 1.01)"),
         ("attention_merge", "sum / total", "sum / (total * 1.01)"),
+        ("attention_queries", "params.scale", "(params.scale * 1.01)"),
         ("embedding", "row & 7u", "row & 3u"),
         ("gated_attention", "params.scale", "(params.scale * 1.01)"),
+        ("gated_attention_queries", "params.scale", "(params.scale * 1.01)"),
         ("kv_cache_write", "position * d;", "(position + 1u) * d;"),
         ("matmul", "b < params.n_blocks", "b + 1u < params.n_blocks"),
         ("matmul_lanes", "row & 7u", "row & 3u"),

@@ -35,10 +35,13 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
                 all.push((kernel, constants, false));
             }
         }
-        for variant in [BackwardVariant::Registers, BackwardVariant::Tiled] {
+        let octets = [1, 4].map(|octets| (BackwardVariant::Tokens { octets }, true));
+        for (variant, subgroups) in
+            [(BackwardVariant::Registers, false), (BackwardVariant::Tiled, false)].into_iter().chain(octets)
+        {
             for (add, wide) in [(false, false), (true, true)] {
                 let (kernel, constants) = variant.kernel(&layout, add, wide);
-                all.push((kernel, constants, false));
+                all.push((kernel, constants, subgroups));
             }
         }
     }
@@ -62,6 +65,11 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         for regs in 1..=4 {
             let mut set = constants(shared.clone());
             set.insert("REGS", text(regs));
+            if slots <= 4 {
+                let mut queries = set.clone();
+                queries.insert("HEAD_VEC4", text(8 * regs));
+                all.push(("attention_queries", queries, true));
+            }
             all.push(("attention_lanes", set, true));
         }
     }
@@ -88,12 +96,23 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         }
     }
     for vec4 in [1, 16, 20, 32, 64] {
-        all.push(("gated_attention_backward", constants([("HEAD_VEC4", text(vec4))]), false));
-        for kernel in ["attention_backward_q", "attention_backward_kv"] {
+        for kernel in ["attention_backward_q", "attention_backward_kv", "gated_attention_backward"] {
             for lanes in 0..=u32::from(vec4 % 8 == 0 && vec4 <= 32) {
                 let pairs = [("HEAD_VEC4", text(vec4)), ("REGS", text(vec4 / 8)), ("LANES", text(lanes))];
                 all.push((kernel, constants(pairs), lanes == 1));
             }
+        }
+    }
+    for regs in 1..=4 {
+        for (slots, flag) in [(1, 0), (4, 1)] {
+            let pairs = [("SLOTS", text(slots)), ("HEAD_VEC4", text(8 * regs)), ("REGS", text(regs))];
+            let mut set = constants(pairs);
+            set.extend(constants([("APART", text(flag)), ("SCALES", text(0))]));
+            all.push(("gated_attention_queries", set, true));
+        }
+        for chunk in [1, 5, 8] {
+            let pairs = [("CHUNK", text(chunk)), ("REGS", text(regs))];
+            all.push(("gated_attention_reduce_lanes", constants(pairs), true));
         }
     }
     for plain in ["argmax", "attention_merge", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample"] {

@@ -236,10 +236,15 @@ impl Bench<'_> {
         let step = self.gpu.buffer_with("step", &[Step { past, n_tokens, ..Step::default() }])?;
         let operands = attention::Operands { step: &step, q: &q, cache: &cache, o: &o, heads: HEADS, n_tokens };
         self.case("attention".to_owned(), &o, n, |plan| attention::launch(plan, operands, None)).await?;
+        let many = attention::Variant::choose(self.gpu, HEADS, attention::MANY_TOKENS);
+        self.case("attention of many tokens".to_owned(), &o, n, |plan| {
+            attention::launch_variant(plan, many, operands, None)
+        })
+        .await?;
         let parts = 3; // more than there are keys for
         let sums = self.gpu.buffer("sums", u64::from(parts) * n as u64 * 4)?;
         let stats = self.gpu.buffer("statistics", u64::from(parts * n_tokens * n_heads) * 8)?;
-        let variant = attention::Variant::choose(self.gpu, HEADS);
+        let variant = attention::Variant::choose(self.gpu, HEADS, 1);
         self.case("attention in stretches".to_owned(), &o, n, |plan| {
             let parts = Stretches { n: parts, sums: &sums, stats: &stats };
             attention::launch_stretches(plan, variant, operands, parts)
@@ -253,6 +258,10 @@ impl Bench<'_> {
         };
         self.case("gated_attention".to_owned(), &o, n, |plan| {
             gated_attention::launch(plan, &q, &prompt, &o, None, HEADS, [n_tokens, adapter_len])
+        })
+        .await?;
+        self.case("gated_attention of many tokens".to_owned(), &o, n, |plan| {
+            gated_attention::launch_variant(plan, many, &q, &prompt, &o, None, HEADS, [n_tokens, adapter_len])
         })
         .await
     }

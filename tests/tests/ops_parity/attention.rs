@@ -193,16 +193,22 @@ fn written_smaller(bench: &mut Bench<'_>, format: CacheFormat, heads: Heads, pas
     }
 }
 
+/// The variants that take such heads on this GPU.
+pub fn variants(bench: &Bench<'_>, heads: Heads) -> Vec<Variant> {
+    let mut variants = vec![Variant::Workgroup];
+    if bench.gpu.tier().broadcast && heads.head_dim.is_multiple_of(32) && heads.head_dim <= 128 {
+        variants.extend([Variant::Lanes, Variant::Queries]);
+    }
+    if heads.head_dim <= 128 {
+        variants.push(Variant::Keys);
+    }
+    variants
+}
+
 pub fn attention(bench: &mut Bench<'_>) {
     for (n_heads, n_kv_heads, head_dim) in HEADS {
         let heads = Heads { n_heads, n_kv_heads, head_dim };
-        let mut variants = vec![Variant::Workgroup];
-        if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) && head_dim <= 128 {
-            variants.push(Variant::Lanes);
-        }
-        if head_dim <= 128 {
-            variants.push(Variant::Keys);
-        }
+        let variants = variants(bench, heads);
         for (past, n_tokens) in LENGTHS {
             let n_positions = (past + n_tokens) as usize;
             let row = (n_kv_heads * head_dim) as usize;
@@ -242,7 +248,7 @@ pub fn attention(bench: &mut Bench<'_>) {
                     bench.run(|plan| attention::launch_variant(plan, variant, operands, None).unwrap());
                     bench.compare(&format!("{case} {:?}", cache.format), &o, &narrow(wanted), F32);
                     // In stretches of the context, some without a key.
-                    for parts in if n_tokens == 1 { vec![2, 5, 16] } else { vec![] } {
+                    for parts in if n_tokens == 1 && variant != Variant::Queries { vec![2, 5, 16] } else { vec![] } {
                         let rows = (parts * n_tokens * n_heads) as usize;
                         let (sums, stats) = (bench.output(rows * head_dim as usize), bench.output(rows * 2));
                         let o = bench.output(wanted.len());
@@ -281,20 +287,24 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
                 &mut wanted,
             );
             let prompt = PromptCache { k: bench.input(&k), v: bench.input(&v), gate: bench.input(&gate) };
-            let (q, o) = (bench.input(&q), bench.in_place(&before));
-            bench.run(|plan| {
-                gated_attention::launch(plan, &q, &prompt, &o, None, heads, [n_tokens, adapter_len]).unwrap();
-            });
-            bench.compare(&case, &o, &narrow(&wanted), F32);
+            let q = bench.input(&q);
             // A closed gate leaves every bit alone.
-            let closed = PromptCache { gate: bench.input(&vec![0.0; n_heads as usize]), ..prompt };
-            let o = bench.in_place(&before);
-            bench.run(|plan| {
-                gated_attention::launch(plan, &q, &closed, &o, None, heads, [n_tokens, adapter_len]).unwrap();
-            });
-            let found: Vec<f32> = block_on(bench.gpu.read(&o, 0, n)).unwrap();
-            if !adapter_tests::same_bits(&found, &before) {
-                bench.failures.push(format!("{case}: a closed gate changed something"));
+            let closed = PromptCache { gate: bench.input(&vec![0.0; n_heads as usize]), ..prompt.clone() };
+            for variant in variants(bench, heads) {
+                let lengths = [n_tokens, adapter_len];
+                let o = bench.in_place(&before);
+                bench.run(|plan| {
+                    gated_attention::launch_variant(plan, variant, &q, &prompt, &o, None, heads, lengths).unwrap();
+                });
+                bench.compare(&format!("{case} {variant:?}"), &o, &narrow(&wanted), F32);
+                let o = bench.in_place(&before);
+                bench.run(|plan| {
+                    gated_attention::launch_variant(plan, variant, &q, &closed, &o, None, heads, lengths).unwrap();
+                });
+                let found: Vec<f32> = block_on(bench.gpu.read(&o, 0, n)).unwrap();
+                if !adapter_tests::same_bits(&found, &before) {
+                    bench.failures.push(format!("{case} {variant:?}: a closed gate changed something"));
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The gradients: every backward kernel against its twin. (The twins themselves are checked by central differences and
 //! against float64 autograd: `crates/reference/tests`.)
 
-use super::attention::{cache_order, twin_heads};
+use super::attention::{cache_order, twin_heads, variants};
 use super::bench::{Bench, F32, QUANTIZED};
 use super::products::matrix;
 use adapter_engine::formats::TensorType;
@@ -112,12 +112,11 @@ pub fn matmul(bench: &mut Bench<'_>) {
         let dx = twin::matmul::backward(&widen(&dy), &w, n_cols);
         let shape = matmul::Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
         let dy = bench.input(&dy);
-        for (add, variant) in [
-            (false, BackwardVariant::Registers),
-            (true, BackwardVariant::Registers),
-            (false, BackwardVariant::Tiled),
-            (true, BackwardVariant::Tiled),
-        ] {
+        let mut variants = vec![BackwardVariant::Registers, BackwardVariant::Tiled];
+        if bench.gpu.tier().broadcast {
+            variants.extend((1..=4).map(|octets| BackwardVariant::Tokens { octets }));
+        }
+        for (add, variant) in variants.into_iter().flat_map(|variant| [(false, variant), (true, variant)]) {
             let out = if add { bench.in_place(&before) } else { bench.output(before.len()) };
             let sum = if add { twin::residual_add::forward(&dx, &widen(&before)) } else { dx.clone() };
             bench.run(|plan| {
@@ -195,13 +194,7 @@ pub fn attention(bench: &mut Bench<'_>) {
             let cache = LayerCache { k: keys, v: values, format: CacheFormat::F32 };
             let (step, starts_buffer) = (bench.step(0, n_tokens), bench.words(&starts));
             let [q, d_o] = [&q, &d_o].map(|values| bench.input(values));
-            let mut variants = vec![Variant::Workgroup];
-            if bench.gpu.tier().broadcast && head_dim.is_multiple_of(32) && head_dim <= 128 {
-                variants.push(Variant::Lanes);
-            }
-            if head_dim <= 128 {
-                variants.push(Variant::Keys);
-            }
+            let variants = variants(bench, heads);
             for variant in variants.clone() {
                 let (out, stats) = (bench.output(o.len()), bench.in_place(&vec![0.0; 2 * lse.len()]));
                 let packed = Packed { starts: &starts_buffer, stats: &stats };
@@ -272,7 +265,7 @@ fn rope_back(
 pub fn gated_attention(bench: &mut Bench<'_>) {
     for (n_heads, n_kv_heads, head_dim) in HEADS {
         let heads = Heads { n_heads, n_kv_heads, head_dim };
-        for (n_tokens, adapter_len) in [(1, 1), (1, 10), (3, 2), (17, 10), (65, 5)] {
+        for (n_tokens, adapter_len) in [(1, 1), (1, 10), (3, 2), (17, 10), (65, 5), (9, 40)] {
             let case = format!(
                 "gated_attention_backward[T={n_tokens},A={adapter_len},H={n_heads},K={n_kv_heads},D={head_dim}]"
             );
@@ -294,21 +287,6 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
             let prompt = PromptCache { k: bench.input(&k), v: bench.input(&v), gate: bench.input(&gate) };
             let before = uniform(6, n * (q_row + 2 * kv_row), -1.0, 1.0);
             let [q, d_o] = [&q, &d_o].map(|values| bench.input(values));
-            let [weights, dgates] = [n * n_heads as usize * a * 2, n * n_heads as usize].map(|n| bench.output(n));
-            let dqkv = bench.in_place(&before);
-            let (dprompt, dgate) = (bench.output(a * (q_row + 2 * kv_row)), bench.output(n_heads as usize));
-            let gradients = Gradients {
-                weights: &weights,
-                dgates: &dgates,
-                dqkv: &dqkv,
-                add_dq: true,
-                dprompt: &dprompt,
-                dgate: &dgate,
-            };
-            let lengths = [n_tokens, adapter_len];
-            bench.run(|plan| {
-                gated_attention::launch_backward(plan, &d_o, &q, &prompt, gradients, heads, lengths).unwrap();
-            });
             let width = q_row + 2 * kv_row;
             let mut fused = before.clone();
             for t in 0..n {
@@ -316,22 +294,38 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
                     fused[t * width + c] = (f64::from(before[t * width + c]) + wanted.dq[t * q_row + c]) as f32;
                 }
             }
-            bench.compare(&format!("{case} queries"), &dqkv, &fused, GRADIENT);
             let rows: Vec<f64> = (0..a)
                 .flat_map(|a| {
                     let row = |values: &[f64]| values[a * kv_row..(a + 1) * kv_row].to_vec();
                     [vec![0.0; q_row], row(&wanted.dk_prompt), row(&wanted.dv_prompt)].concat()
                 })
                 .collect();
-            bench.compare(&format!("{case} prompt"), &dprompt, &narrow(&rows), GRADIENT);
-            bench.compare(&format!("{case} gate"), &dgate, &narrow(&wanted.dgate), GRADIENT);
-            // The lowest adapted layer has no use for the queries' gradient.
-            let untouched = bench.in_place(&before);
-            let gradients = Gradients { dqkv: &untouched, add_dq: false, ..gradients };
-            bench.run(|plan| {
-                gated_attention::launch_backward(plan, &d_o, &q, &prompt, gradients, heads, lengths).unwrap();
-            });
-            bench.compare(&format!("{case} lowest layer"), &untouched, &before, 0.0);
+            let lengths = [n_tokens, adapter_len];
+            // Attention in keys has no gradient kernels of its own.
+            for variant in variants(bench, heads).into_iter().filter(|variant| *variant != Variant::Keys) {
+                let case = format!("{case} {variant:?}");
+                let [weights, dgates] = [n * n_heads as usize * a * 2, n * n_heads as usize].map(|n| bench.output(n));
+                let dqkv = bench.in_place(&before);
+                let (dprompt, dgate) = (bench.output(a * (q_row + 2 * kv_row)), bench.output(n_heads as usize));
+                let gradients = Gradients {
+                    weights: &weights,
+                    dgates: &dgates,
+                    dqkv: &dqkv,
+                    add_dq: true,
+                    dprompt: &dprompt,
+                    dgate: &dgate,
+                };
+                let backward = gated_attention::launch_backward_variant;
+                bench.run(|plan| backward(plan, variant, &d_o, &q, &prompt, gradients, heads, lengths).unwrap());
+                bench.compare(&format!("{case} queries"), &dqkv, &fused, GRADIENT);
+                bench.compare(&format!("{case} prompt"), &dprompt, &narrow(&rows), GRADIENT);
+                bench.compare(&format!("{case} gate"), &dgate, &narrow(&wanted.dgate), GRADIENT);
+                // The lowest adapted layer has no use for the queries' gradient.
+                let untouched = bench.in_place(&before);
+                let gradients = Gradients { dqkv: &untouched, add_dq: false, ..gradients };
+                bench.run(|plan| backward(plan, variant, &d_o, &q, &prompt, gradients, heads, lengths).unwrap());
+                bench.compare(&format!("{case} lowest layer"), &untouched, &before, 0.0);
+            }
         }
     }
 }

@@ -42,6 +42,15 @@ const OPS: [(&str, Cases); 19] = [
     ("gated_attention_backward", backward::gated_attention),
 ];
 
+/// Kernels that need subgroups.
+const SUBGROUPS: [&str; 5] = [
+    "attention_lanes",
+    "attention_queries",
+    "gated_attention_queries",
+    "gated_attention_reduce_lanes",
+    "matmul_backward_tokens",
+];
+
 fn walk(gpu: &adapter_engine::gpu::Gpu, tier: &str) -> BTreeSet<&'static str> {
     let _turn = one_at_a_time();
     let mut bench = Bench::new(gpu, tier);
@@ -66,8 +75,8 @@ fn every_kernel_equals_its_twin() {
     let missing: Vec<_> = KERNELS
         .iter()
         .map(|kernel| kernel.name)
-        // Needs subgroups; the tier says whether this GPU has them.
-        .filter(|name| *name != "attention_lanes" || gpu().tier().broadcast)
+        // The tier says whether this GPU has subgroups.
+        .filter(|name| !SUBGROUPS.contains(name) || gpu().tier().broadcast)
         .filter(|name| !ran.contains(name))
         .collect();
     assert!(std::env::var_os("OPS").is_some() || missing.is_empty(), "kernels without a row in OPS: {missing:?}");

@@ -113,7 +113,7 @@ impl Block {
         match stretches {
             None => attention::launch(plan, operands, packed)?,
             Some(parts) => {
-                let variant = attention::Variant::choose(plan.gpu(), heads);
+                let variant = attention::Variant::choose(plan.gpu(), heads, n_tokens);
                 attention::launch_stretches(plan, variant, operands, parts)?;
             }
         }

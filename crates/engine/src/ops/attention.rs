@@ -1,5 +1,5 @@
 //! Causal attention over the cache, grouped queries, online softmax. Kernels:
-//! `shaders/{attention,attention_lanes,attention_keys,attention_merge}.wgsl`.
+//! `shaders/{attention,attention_lanes,attention_queries,attention_keys,attention_merge}.wgsl`.
 
 use super::kv_cache::LayerCache;
 use super::rope::Packed;
@@ -39,22 +39,46 @@ pub enum Variant {
     Workgroup,
     /// In the lanes of a subgroup, no barrier: CPU adapters, heads of 32, 64, 96 or 128.
     Lanes,
+    /// A lane owns some of the queries, no barrier and no reduction: many tokens where [`Variant::Lanes`] takes one.
+    Queries,
     /// A lane owns some of the keys, no barrier but the last: CPU adapters without subgroups, heads of at most 128.
     Keys,
 }
 
+/// From this many tokens on there are enough queries to fill the lanes of [`Variant::Queries`].
+pub const MANY_TOKENS: u32 = 16;
+
 impl Variant {
     /// The variant that runs on `gpu`.
-    pub fn choose(gpu: &Gpu, heads: Heads) -> Self {
+    pub fn choose(gpu: &Gpu, heads: Heads, n_tokens: u32) -> Self {
         let tier = gpu.tier();
         if !tier.cpu || heads.head_dim > 128 {
             Self::Workgroup
         } else if !tier.broadcast {
             Self::Keys
         } else if heads.head_dim.is_multiple_of(32) {
-            Self::Lanes
+            if n_tokens >= MANY_TOKENS { Self::Queries } else { Self::Lanes }
         } else {
             Self::Workgroup
+        }
+    }
+}
+
+impl Variant {
+    /// Whether its kernels, and those of the gradient beside them, hand rows round the lanes of a subgroup.
+    pub(super) fn in_lanes(self) -> bool {
+        matches!(self, Self::Lanes | Self::Queries)
+    }
+
+    /// The most slots of a workgroup, or of a lane of [`Variant::Queries`]. A slot is a (token, query head of a group).
+    pub(super) fn most_slots(self, heads: Heads) -> u32 {
+        match self {
+            // What registers, or for a lane of its own the first cache, carry of a head of 64; one vector of keys.
+            Self::Lanes | Self::Keys => 4,
+            Self::Queries => (256 / heads.head_dim).min(4),
+            // Workgroup memory (16 KiB everywhere) carries 8 slots of a head of 128.
+            Self::Workgroup if heads.head_dim > 128 => 4,
+            Self::Workgroup => 8,
         }
     }
 }
@@ -83,7 +107,7 @@ pub struct Operands<'a> {
 /// # Errors
 /// As [`PlanBuilder::launch`].
 pub fn launch(plan: &mut PlanBuilder<'_>, operands: Operands<'_>, packed: Option<Packed<'_>>) -> Result<(), GpuError> {
-    launch_variant(plan, Variant::choose(plan.gpu(), operands.heads), operands, packed)
+    launch_variant(plan, Variant::choose(plan.gpu(), operands.heads, operands.n_tokens), operands, packed)
 }
 
 /// [`launch`] with a given variant.
@@ -158,18 +182,15 @@ fn attend(
     let Operands { step, q, cache, o, heads, n_tokens } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params { n_heads, n_kv_heads, head_vec4: head_dim / 4, scale: heads.scale() };
-    // A slot is a (token, query head of a group): for one token as many as the group has, for many tokens enough to
-    // reuse each key.
-    let per_group = n_heads / n_kv_heads;
-    let n_slots = n_tokens * per_group;
-    let (kernel, slots, (name, value)) = match variant {
-        // Registers carry 4 slots of a head of 64.
-        Variant::Lanes => ("attention_lanes", n_slots.min(4), ("REGS", head_dim / 32)),
-        Variant::Keys => ("attention_keys", n_slots.min(4), ("HEAD_VEC4", head_dim / 4)),
-        // Workgroup memory (16 KiB everywhere) carries 8 slots of a head of 128.
-        Variant::Workgroup => {
-            ("attention", n_slots.min(if head_dim > 128 { 4 } else { 8 }), ("HEAD_VEC4", head_dim / 4))
-        }
+    // For one token as many slots as the group has, for many tokens enough to reuse each key.
+    let n_slots = n_tokens * (n_heads / n_kv_heads);
+    let most = variant.most_slots(heads);
+    let slots = if variant == Variant::Queries { most } else { n_slots.min(most) };
+    let kernel = match variant {
+        Variant::Lanes => "attention_lanes",
+        Variant::Queries => "attention_queries",
+        Variant::Keys => "attention_keys",
+        Variant::Workgroup => "attention",
     };
     let mut args = vec![
         Arg::Params(bytemuck::bytes_of(&params)),
@@ -187,7 +208,8 @@ fn attend(
     let mut constants = constants([
         ("SLOTS", slots.to_string()),
         ("LAST_SLOT", (slots - 1).to_string()),
-        (name, value.to_string()),
+        ("HEAD_VEC4", (head_dim / 4).to_string()),
+        ("REGS", (head_dim / 32).to_string()),
         ("PACKED", u32::from(matches!(mode, Mode::Packed(_))).to_string()),
         ("SPLIT", u32::from(matches!(mode, Mode::Stretches(_))).to_string()),
     ]);
@@ -195,8 +217,9 @@ fn attend(
     if variant == Variant::Keys {
         constants.insert("LANES", "4".to_owned()); // one vector: more lanes are more shares to merge
     }
+    let group_slots = if variant == Variant::Queries { 8 * slots } else { slots };
     let parts = if let Mode::Stretches(stretches) = mode { stretches.n } else { 1 };
-    plan.launch(kernel, &constants, &args, [n_slots.div_ceil(slots), n_kv_heads, parts])
+    plan.launch(kernel, &constants, &args, [n_slots.div_ceil(group_slots), n_kv_heads, parts])
 }
 
 #[repr(C)]
@@ -235,7 +258,7 @@ pub struct BackwardOperands<'a> {
 /// # Errors
 /// As [`PlanBuilder::launch`].
 pub fn launch_backward(plan: &mut PlanBuilder<'_>, operands: BackwardOperands<'_>) -> Result<(), GpuError> {
-    launch_backward_variant(plan, Variant::choose(plan.gpu(), operands.heads), operands)
+    launch_backward_variant(plan, Variant::choose(plan.gpu(), operands.heads, operands.n_tokens), operands)
 }
 
 /// [`launch_backward`] with a given variant; [`Variant::Workgroup`] is the one for every GPU.
@@ -254,7 +277,7 @@ pub fn launch_backward_variant(
     let constants = constants([
         ("HEAD_VEC4", (head_dim / 4).to_string()),
         ("REGS", (head_dim / 32).to_string()),
-        ("LANES", u32::from(variant == Variant::Lanes).to_string()),
+        ("LANES", u32::from(variant.in_lanes()).to_string()),
     ]);
     let [d_o, q, k, v, o] = [d_o, q, &cache.k, &cache.v, o].map(Arg::Whole);
     let [starts, stats, dqkv] = [packed.starts, packed.stats, dqkv].map(Arg::Whole);

@@ -1,6 +1,6 @@
-//! Zero-init gated attention to the adaption prompt. Kernel: `shaders/gated_attention.wgsl`.
+//! Zero-init gated attention to the adaption prompt. Kernels: `shaders/{gated_attention,gated_attention_queries}.wgsl`.
 
-use super::attention::Heads;
+use super::attention::{Heads, Variant};
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
 
 /// Longest adaption prompt the kernel takes.
@@ -42,6 +42,25 @@ pub fn launch(
     o: &Buffer,
     o_base: Option<&Buffer>,
     heads: Heads,
+    lengths: [u32; 2],
+) -> Result<(), GpuError> {
+    let variant = Variant::choose(plan.gpu(), heads, lengths[0]);
+    launch_variant(plan, variant, q, prompt, o, o_base, heads, lengths)
+}
+
+/// [`launch`] with the kernel that goes with a variant of [`attention`](super::attention).
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_variant(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
+    q: &Buffer,
+    prompt: &PromptCache,
+    o: &Buffer,
+    o_base: Option<&Buffer>,
+    heads: Heads,
     [n_tokens, adapter_len]: [u32; 2],
 ) -> Result<(), GpuError> {
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
@@ -63,8 +82,21 @@ pub fn launch(
         Arg::Whole(o),
     ];
     args.extend(o_base.map(Arg::Whole));
+    let apart = ("APART", u32::from(o_base.is_some()).to_string());
+    if variant == Variant::Queries {
+        let slots = variant.most_slots(heads);
+        let constants = constants([
+            apart,
+            ("SLOTS", slots.to_string()),
+            ("HEAD_VEC4", (head_dim / 4).to_string()),
+            ("REGS", (head_dim / 32).to_string()),
+            ("SCALES", "0".to_owned()),
+        ]);
+        let n_slots = n_tokens * (n_heads / n_kv_heads);
+        return plan.launch("gated_attention_queries", &constants, &args, [n_slots.div_ceil(8 * slots), n_kv_heads, 1]);
+    }
     let wg = if plan.gpu().tier().cpu { 8 } else { 64 };
-    let constants = constants([("APART", u32::from(o_base.is_some()).to_string()), ("WG", wg.to_string())]);
+    let constants = constants([apart, ("WG", wg.to_string())]);
     plan.launch("gated_attention", &constants, &args, fold_groups(u64::from(n_tokens) * u64::from(n_heads)))
 }
 
@@ -128,12 +160,31 @@ pub struct Gradients<'a> {
 }
 
 /// Gradients to the prompt's keys and values, to the gates, and to the queries. Shapes: `d_o, q [T,H,D]`.
-/// Kernels: `shaders/{gated_attention_backward,gated_attention_reduce}.wgsl`.
+/// Kernels: `shaders/{gated_attention_backward,gated_attention_reduce,gated_attention_reduce_lanes}.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
 pub fn launch_backward(
     plan: &mut PlanBuilder<'_>,
+    d_o: &Buffer,
+    q: &Buffer,
+    prompt: &PromptCache,
+    gradients: Gradients<'_>,
+    heads: Heads,
+    lengths: [u32; 2],
+) -> Result<(), GpuError> {
+    let variant = Variant::choose(plan.gpu(), heads, lengths[0]);
+    launch_backward_variant(plan, variant, d_o, q, prompt, gradients, heads, lengths)
+}
+
+/// [`launch_backward`] with the kernels that go with a variant of [`attention`](super::attention).
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
+pub fn launch_backward_variant(
+    plan: &mut PlanBuilder<'_>,
+    variant: Variant,
     d_o: &Buffer,
     q: &Buffer,
     prompt: &PromptCache,
@@ -157,16 +208,24 @@ pub fn launch_backward(
     let [weights, dgates] = [weights, dgates].map(Arg::Whole);
     plan.launch(
         "gated_attention_backward",
-        &constants([("HEAD_VEC4", (head_dim / 4).to_string())]),
+        &constants([
+            ("HEAD_VEC4", (head_dim / 4).to_string()),
+            ("REGS", (head_dim / 32).to_string()),
+            ("LANES", u32::from(variant.in_lanes()).to_string()),
+        ]),
         &[Arg::Params(bytemuck::bytes_of(&params)), d_o, q, k, v, gate, weights, dgates, Arg::Whole(dqkv)],
         [n_tokens.div_ceil(8), n_heads, 1],
     )?;
     let params = ReduceParams { n_tokens, n_heads, n_kv_heads, adapter_len, head_vec4: head_dim / 4, unused: [0; 3] };
+    let args =
+        [Arg::Params(bytemuck::bytes_of(&params)), d_o, q, weights, dgates, Arg::Whole(dprompt), Arg::Whole(dgate)];
+    if variant.in_lanes() {
+        // Evenly filled chunks of at most the 8 prompt tokens whose weights one load brings.
+        let chunk = adapter_len.div_ceil(adapter_len.div_ceil(8));
+        let constants = constants([("CHUNK", chunk.to_string()), ("REGS", (head_dim / 32).to_string())]);
+        let groups = [adapter_len.div_ceil(chunk), 2 * n_kv_heads, 1];
+        return plan.launch("gated_attention_reduce_lanes", &constants, &args, groups);
+    }
     let n_vec4 = u64::from(adapter_len) * u64::from(n_heads + 2 * n_kv_heads) * u64::from(head_dim / 4);
-    plan.launch(
-        "gated_attention_reduce",
-        &constants([]),
-        &[Arg::Params(bytemuck::bytes_of(&params)), d_o, q, weights, dgates, Arg::Whole(dprompt), Arg::Whole(dgate)],
-        fold_groups(n_vec4.div_ceil(64)),
-    )
+    plan.launch("gated_attention_reduce", &constants([]), &args, fold_groups(n_vec4.div_ceil(64)))
 }

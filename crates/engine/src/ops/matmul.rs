@@ -293,6 +293,16 @@ pub fn launch_variant(
     launch_parts(plan, variant, matrix, x, None, y, shape, epilogue)
 }
 
+/// Bytes of a band's activations: half of a second cache of 512 KiB.
+const BAND_BYTES: u32 = 256 << 10;
+
+/// How many tiles of `tokens` take turns before the next rows (or channels) of the weights come: as many as leave their rows of
+/// `width` numbers in the second cache of a CPU. Without bands either the weights or the activations come from further away
+/// for every tile.
+fn band(tokens: u32, width: u32) -> u32 {
+    (BAND_BYTES / 4 / (tokens * width)).max(1)
+}
+
 /// [`launch_variant`], with a norm for those variants that take one.
 ///
 /// # Errors
@@ -323,8 +333,9 @@ pub fn launch_parts(
             ),
             Variant::Registers { rows, tokens, .. } => {
                 let token_tiles = shape.n_tokens.div_ceil(tokens);
+                let band = band(tokens, matrix.n_cols);
                 (
-                    [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, 0],
+                    [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, band],
                     u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(rows)),
                 )
             }
@@ -360,16 +371,43 @@ pub fn launch_parts(
 /// Which kernel computes the transposed product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackwardVariant {
-    /// In registers, 8 lanes a workgroup: CPU adapters.
+    /// In registers, 8 lanes a workgroup, lanes share rows: CPU adapters.
     Registers,
+    /// In registers, 8 lanes a workgroup with `octets` tokens each: CPU adapters with subgroups.
+    Tokens {
+        /// 1 to 4
+        octets: u32,
+    },
     /// Through workgroup memory, 64 x 64 x 32.
     Tiled,
 }
 
+/// Most octets of [`BackwardVariant::Tokens`]: what is unpacked once meets 32 tokens.
+const MOST_OCTETS: u32 = 4;
+
 impl BackwardVariant {
     /// The variant that runs on `gpu`.
-    pub fn choose(gpu: &Gpu) -> Self {
-        if gpu.tier().cpu { Self::Registers } else { Self::Tiled }
+    pub fn choose(gpu: &Gpu, n_tokens: u32) -> Self {
+        match gpu.tier() {
+            Tier { cpu: false, .. } => Self::Tiled,
+            Tier { broadcast: false, .. } => Self::Registers,
+            _ => {
+                // As few workgroups as can be, filled evenly.
+                let octets = n_tokens.div_ceil(8).max(1);
+                Self::Tokens { octets: octets.div_ceil(octets.div_ceil(MOST_OCTETS)) }
+            }
+        }
+    }
+
+    /// Blocks and tokens that a workgroup owns.
+    fn tile(self) -> [u32; 2] {
+        match self {
+            // With more of either the 16 KiB of sums leave the first cache.
+            Self::Registers => [2, 8],
+            // 4 blocks are no faster and twice the text to compile.
+            Self::Tokens { octets } => [2, 8 * octets],
+            Self::Tiled => [2, 64],
+        }
     }
 
     /// Kernel and constants for a part's format; `wide`: rows of `dy` can be read four at a time.
@@ -377,25 +415,28 @@ impl BackwardVariant {
         let epilogue = if add { Epilogue::Add } else { Epilogue::Store };
         let mut constants =
             constants([("FORMAT", layout.fragment.to_owned()), ("EPILOGUE", epilogue.name().to_owned())]);
-        match self {
+        let [blocks, tokens] = self.tile();
+        let mut set = |name, value: u32| constants.insert(name, value.to_string());
+        let kernel = match self {
             Self::Registers => {
-                constants.insert("TOKENS", BACKWARD_TOKENS.to_string());
-                constants.insert("BLOCKS", BACKWARD_BLOCKS.to_string());
-                constants.insert("WIDE", u32::from(wide).to_string());
-                ("matmul_backward", constants)
+                set("TOKENS", tokens);
+                "matmul_backward"
             }
-            Self::Tiled => ("matmul_backward_tiled", constants),
-        }
+            Self::Tokens { octets } => {
+                set("OCTETS", octets);
+                "matmul_backward_tokens"
+            }
+            Self::Tiled => return ("matmul_backward_tiled", constants),
+        };
+        set("BLOCKS", blocks);
+        set("WIDE", u32::from(wide));
+        (kernel, constants)
     }
 }
 
-/// Tokens and blocks of 32 channels that a workgroup of [`BackwardVariant::Registers`] owns: with more of either its sums
-/// (16 KiB) leave the first cache.
-const BACKWARD_TOKENS: u32 = 8;
-const BACKWARD_BLOCKS: u32 = 2;
-
 /// The gradient to the input: `dx[t,c] (+)= sum_n dy[t, y_offset + n] w[n,c]`; the weights are frozen. Shapes: `dy
-/// [T,y_stride]`, `dx [T,C]`. Kernels: `shaders/{matmul_backward,matmul_backward_tiled}.wgsl`.
+/// [T,y_stride]`, `dx [T,C]`. Kernels:
+/// `shaders/{matmul_backward,matmul_backward_tokens,matmul_backward_tiled}.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
@@ -407,7 +448,7 @@ pub fn launch_backward(
     shape: Shape,
     add: bool,
 ) -> Result<(), GpuError> {
-    launch_backward_variant(plan, BackwardVariant::choose(plan.gpu()), matrix, dy, dx, shape, add)
+    launch_backward_variant(plan, BackwardVariant::choose(plan.gpu(), shape.n_tokens), matrix, dy, dx, shape, add)
 }
 
 /// [`launch_backward`] with a given variant.
@@ -430,11 +471,10 @@ pub fn launch_backward_variant(
         let wide = y_stride.is_multiple_of(4) && y_offset.is_multiple_of(4);
         // What an earlier part has stored is added to.
         let (kernel, constants) = variant.kernel(&part.layout, add || index > 0, wide);
-        let (blocks, tokens) = match variant {
-            BackwardVariant::Registers => (n_blocks.div_ceil(BACKWARD_BLOCKS), BACKWARD_TOKENS),
-            BackwardVariant::Tiled => (n_blocks.div_ceil(2), 64),
-        };
-        let params = [part.n_rows, part.n_tiles, n_blocks, y_offset, y_stride, n_tokens, blocks, 0];
+        let [blocks, tokens] = variant.tile();
+        let blocks = n_blocks.div_ceil(blocks);
+        let band = band(tokens, part.n_rows);
+        let params = [part.n_rows, part.n_tiles, n_blocks, y_offset, y_stride, n_tokens, blocks, band];
         plan.launch(
             kernel,
             &constants,

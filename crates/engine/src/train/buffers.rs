@@ -1,6 +1,6 @@
 //! The buffers of a training run: one list, which the trainer allocates and the prediction of memory adds up.
 
-use super::memory::{Item, Keep};
+use super::memory::Item;
 use crate::gpu::Step;
 use crate::layers::block::qkv_width;
 use crate::llama::Config;
@@ -13,10 +13,11 @@ pub(super) struct Sizes<'a> {
     pub(super) n_layers: u32,
     pub(super) adapter_len: u32,
     pub(super) max_tokens: u32,
-    pub(super) keep: Keep,
+    /// Adapted blocks that keep their middle, at least 1.
+    pub(super) middles: u32,
 }
 
-/// What the way back needs of a block's forward pass. One set a layer, or one that each layer fills again.
+/// What the way back needs of a block's forward pass: its middle.
 #[derive(Debug)]
 pub(super) struct Saved<B> {
     /// Queries, turned `[T, H, D]`.
@@ -72,7 +73,7 @@ pub(super) struct Buffers<B> {
     pub(super) dgates: B,
     /// `[L_a]`, inputs of the adapted blocks `[T, C]`.
     pub(super) inputs: Vec<B>,
-    /// `[L_a]`, or one for all.
+    /// One for each block that keeps its middle; the first is also where all the others work.
     pub(super) saved: Vec<Saved<B>>,
     /// `[L_a]`
     pub(super) prompts: Vec<Prompt<B>>,
@@ -99,17 +100,14 @@ impl<B> Buffers<B> {
         sizes: Sizes<'_>,
         mut make: impl FnMut(Item, &'static str, u64) -> Result<B, E>,
     ) -> Result<Self, E> {
-        let Sizes { config, n_layers, adapter_len, max_tokens, keep } = sizes;
+        let Sizes { config, n_layers, adapter_len, max_tokens, middles } = sizes;
         let (heads, channels, n_ffn) = (config.heads(), config.n_channels, config.n_ffn);
         let (q_width, kv_width) = (heads.n_heads * heads.head_dim, heads.n_kv_heads * heads.head_dim);
         let width = qkv_width(heads);
         let bytes = |rows: u32, width: u32| u64::from(rows) * u64::from(width) * 4;
         let tokens = |width: u32| bytes(max_tokens, width);
-        let (n_saved, item) = match keep {
-            Keep::Middles => (n_layers, Item::Kept),
-            Keep::Inputs => (1, Item::Activations),
-        };
-        let saved = |make: &mut dyn FnMut(Item, &'static str, u64) -> Result<B, E>| {
+        let saved = |index, make: &mut dyn FnMut(Item, &'static str, u64) -> Result<B, E>| {
+            let item = if index == 0 { Item::Activations } else { Item::Kept };
             Ok(Saved {
                 q: make(item, "queries", tokens(q_width))?,
                 k: make(item, "keys", plane_bytes(heads, max_tokens))?,
@@ -122,7 +120,7 @@ impl<B> Buffers<B> {
         };
         let rows = logit_rows(config);
         Ok(Self {
-            saved: (0..n_saved).map(|_| saved(&mut make)).collect::<Result<_, _>>()?,
+            saved: (0..middles.max(1)).map(|index| saved(index, &mut make)).collect::<Result<_, _>>()?,
             step: make(Item::Activations, "step", size_of::<Step>() as u64)?,
             rope_table: make(Item::Activations, "rope table", tokens(heads.head_dim))?,
             ids: make(Item::Activations, "token ids", tokens(1))?,

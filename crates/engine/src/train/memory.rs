@@ -5,24 +5,17 @@ use std::convert::Infallible;
 use super::buffers::{Buffers, Sizes};
 use crate::llama::Config;
 
-/// Bytes of block middles that are kept without being asked: enough for models of some hundred million weights.
-const KEEP_BYTES: u64 = 512 << 20;
+/// Bytes that adapted blocks keep without being asked: everything for a small model, a few middles for one of 7B weights.
+const KEPT_BYTES: u64 = 384 << 20;
 
-/// What an adapted block keeps for the way back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// Its input; everything else is computed again.
-    Inputs,
-    /// Its input, attention and the inputs of swiglu: a quarter less to compute, some ten times the memory.
-    Middles,
-}
-
-impl Keep {
-    /// [`Keep::Middles`] where they take at most half a GiB.
-    pub fn choose(config: &Config, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Self {
-        let middles = count(Sizes { config, n_layers, adapter_len, max_tokens, keep: Self::Middles });
-        if middles.kept <= KEEP_BYTES { Self::Middles } else { Self::Inputs }
-    }
+/// How many of the adapted blocks, counted from the last, keep their *middle* for the way back: attention and the inputs of
+/// swiglu. The others keep their input alone and compute the rest again, a quarter of a step's products. As many as fit 384 MiB
+/// beside the inputs, and at least one: the last block's middle lies in the set of buffers that the others share.
+pub(super) fn middles(config: &Config, n_layers: u32, adapter_len: u32, max_tokens: u32) -> u32 {
+    let kept = |middles| count(Sizes { config, n_layers, adapter_len, max_tokens, middles }).kept;
+    let (one, each) = (kept(1), kept(2).saturating_sub(kept(1)).max(1));
+    let more = KEPT_BYTES.saturating_sub(one) / each;
+    u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1).min(n_layers)
 }
 
 /// Which line of [`Memory`] a buffer belongs to.
@@ -49,8 +42,8 @@ pub struct Memory {
     pub adapter: u64,
     /// The adapter's parameters, their gradients and both moments of AdamW, f32; the caller's, not the trainer's.
     pub optimizer: u64,
-    /// What the blocks keep.
-    pub keep: Keep,
+    /// How many adapted blocks, counted from the last, keep more than their input.
+    pub middles: u32,
     /// The largest buffer and its bytes: it has to fit one binding.
     pub largest: (&'static str, u64),
 }
@@ -70,13 +63,13 @@ impl Memory {
 /// Predicts the memory of training an adapter of the last `n_layers` layers with `adapter_len` prompt tokens in batches of
 /// `max_tokens`. `weight_bytes` is [`llama::weight_bytes`](crate::llama::weight_bytes) of the model's header.
 pub fn memory(config: &Config, weight_bytes: u64, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Memory {
-    let keep = Keep::choose(config, n_layers, adapter_len, max_tokens);
-    Memory { weights: weight_bytes, ..count(Sizes { config, n_layers, adapter_len, max_tokens, keep }) }
+    let middles = middles(config, n_layers, adapter_len, max_tokens);
+    Memory { weights: weight_bytes, ..count(Sizes { config, n_layers, adapter_len, max_tokens, middles }) }
 }
 
 /// All but the weights.
 pub(super) fn count(sizes: Sizes<'_>) -> Memory {
-    let Sizes { config, n_layers, adapter_len, keep, .. } = sizes;
+    let Sizes { config, n_layers, adapter_len, middles, .. } = sizes;
     let numbers =
         u64::from(n_layers) * (u64::from(adapter_len) * u64::from(config.n_channels) + u64::from(config.n_heads));
     let mut memory = Memory {
@@ -86,7 +79,7 @@ pub(super) fn count(sizes: Sizes<'_>) -> Memory {
         logits: 0,
         adapter: 0,
         optimizer: numbers * 4 * 4,
-        keep,
+        middles,
         largest: ("", 0),
     };
     let Ok(_) = Buffers::<()>::make::<Infallible>(sizes, |item, what, bytes| {

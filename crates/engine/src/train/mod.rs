@@ -12,7 +12,7 @@ mod recorder;
 mod trainer;
 
 pub use batch::Batch;
-pub use memory::{Keep, Memory, memory};
+pub use memory::{Memory, memory};
 pub use trainer::{Operands, Trainer};
 
 use crate::Error;

@@ -2,7 +2,7 @@
 
 use super::Batch;
 use super::buffers::{Buffers, Prompt, Saved, Sizes, logit_rows};
-use super::memory::{Keep, count, most_tokens};
+use super::memory::{count, middles, most_tokens};
 use super::recorder::Recorder;
 use crate::Error;
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
@@ -25,9 +25,9 @@ pub struct Trainer {
     n_layers: u32,
     adapter_len: u32,
     max_tokens: u32,
-    keep: Keep,
+    middles: u32,
     buffers: Buffers<Buffer>,
-    /// The buffers a block that keeps nothing works in.
+    /// The buffers a block that keeps no middle works in.
     activations: Activations,
     cache: LayerCache,
     prompts: Vec<PromptCache>,
@@ -56,37 +56,36 @@ pub struct Operands<'a> {
 
 impl Trainer {
     /// Buffers for an adapter of the last `n_layers` layers with `adapter_len` prompt tokens, and batches of `max_tokens`.
-    /// What the blocks keep follows [`Keep::choose`] and the GPU's memory limit.
+    /// How many blocks keep their middle follows [`Memory::middles`](super::Memory::middles) and the GPU's memory limit.
     ///
     /// # Errors
     /// Sizes that the model or the kernels do not take, [`Error::TrainingBufferTooLarge`], too little memory.
     pub fn new(model: &Model, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Result<Self, Error> {
         check_sizes(model, n_layers, adapter_len, max_tokens)?;
-        match Keep::choose(model.config(), n_layers, adapter_len, max_tokens) {
-            Keep::Inputs => Self::with_keep(model, n_layers, adapter_len, max_tokens, Keep::Inputs),
-            Keep::Middles => match Self::with_keep(model, n_layers, adapter_len, max_tokens, Keep::Middles) {
-                Err(Error::Gpu(GpuError::OutOfMemory { .. })) => {
-                    Self::with_keep(model, n_layers, adapter_len, max_tokens, Keep::Inputs)
-                }
-                other => other,
-            },
+        let mut middles = middles(model.config(), n_layers, adapter_len, max_tokens);
+        loop {
+            match Self::with_middles(model, n_layers, adapter_len, max_tokens, middles) {
+                Err(Error::Gpu(GpuError::OutOfMemory { .. })) if middles > 1 => middles /= 2,
+                other => return other,
+            }
         }
     }
 
-    /// [`Trainer::new`] with a given choice of what the blocks keep.
+    /// [`Trainer::new`] with a given number of blocks, counted from the last, that keep their middle (at least 1).
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn with_keep(
+    pub fn with_middles(
         model: &Model,
         n_layers: u32,
         adapter_len: u32,
         max_tokens: u32,
-        keep: Keep,
+        middles: u32,
     ) -> Result<Self, Error> {
         check_sizes(model, n_layers, adapter_len, max_tokens)?;
         let (gpu, config) = (model.gpu(), model.config());
-        let sizes = Sizes { config, n_layers, adapter_len, max_tokens, keep };
+        let middles = middles.clamp(1, n_layers);
+        let sizes = Sizes { config, n_layers, adapter_len, max_tokens, middles };
         let limits = gpu.limits();
         let limit_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
         let (what, needed_bytes) = count(sizes).largest;
@@ -112,7 +111,7 @@ impl Trainer {
             n_layers,
             adapter_len,
             max_tokens,
-            keep,
+            middles,
             activations: Activations {
                 x: buffers.x.clone(),
                 normed: buffers.normed.clone(),
@@ -149,9 +148,9 @@ impl Trainer {
         self.max_tokens
     }
 
-    /// What the adapted blocks keep.
-    pub fn keep(&self) -> Keep {
-        self.keep
+    /// How many adapted blocks, counted from the last, keep their middle.
+    pub fn middles(&self) -> u32 {
+        self.middles
     }
 
     /// Submits forward and backward of one batch. Gradients are of the mean loss over all targets; the losses stay on the
@@ -236,12 +235,15 @@ impl Trainer {
         &self.model.0.blocks[self.first() + index as usize]
     }
 
-    /// Where an adapted layer's middle is or will be.
+    /// Whether an adapted layer keeps its middle on the way forward.
+    fn keeps(&self, index: u32) -> bool {
+        index + self.middles >= self.n_layers
+    }
+
+    /// Where an adapted layer's middle is or will be. Those that keep none share the first set with the lowest that does: they
+    /// are done with it before on the way forward, and need it after on the way back.
     fn saved(&self, index: u32) -> &Saved<Buffer> {
-        match self.keep {
-            Keep::Middles => &self.buffers.saved[index as usize],
-            Keep::Inputs => &self.buffers.saved[0],
-        }
+        &self.buffers.saved[(index + self.middles).saturating_sub(self.n_layers) as usize]
     }
 
     /// Multiplications of one block's products for `n_tokens`.
@@ -256,7 +258,7 @@ impl Trainer {
         u64::from(n_tokens) * u64::from(self.model.config().n_channels) * 4
     }
 
-    /// Keys and values of all prompts, then all blocks; adapted blocks keep what [`Keep`] says.
+    /// Keys and values of all prompts, then all blocks; each adapted block keeps its input, and some their middle.
     fn forward(
         &self,
         recorder: &mut Recorder<'_>,
@@ -285,7 +287,7 @@ impl Trainer {
             if let Some(index) = index.filter(|_| backward) {
                 recorder.copy(&buffers.x, &buffers.inputs[index], self.channel_bytes(n_tokens));
             }
-            let keeps = index.filter(|_| backward && self.keep == Keep::Middles);
+            let keeps = index.filter(|index| backward && self.keeps(*index as u32));
             let macs = self.block_macs(n_tokens);
             match (&block.gate_up, keeps) {
                 (GateUp::Fused(_), None) => recorder.launch(macs, |plan| {
@@ -441,7 +443,7 @@ impl Trainer {
     ) -> Result<(), Error> {
         let (buffers, block, saved) = (&self.buffers, self.block(index), self.saved(index));
         let (input, prompt) = (&buffers.inputs[index as usize], &self.prompts[index as usize]);
-        if self.keep == Keep::Inputs {
+        if !self.keeps(index) {
             recorder.copy(input, &saved.middle, self.channel_bytes(n_tokens));
             recorder.launch(self.block_macs(n_tokens), |plan| {
                 self.attention(plan, block, Some(prompt), saved, &saved.middle, n_tokens)?;

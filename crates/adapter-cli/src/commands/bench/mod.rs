@@ -1,11 +1,11 @@
 //! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench; and how fast an adapter trains.
 
+mod kernels;
 mod train;
 
 use std::io::{self, Write};
 use std::time::Instant;
 
-use adapter_engine::gpu::KernelTime;
 use adapter_engine::llama::{Config, weight_bytes};
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{self, Rows, SessionOptions};
@@ -13,6 +13,7 @@ use adapter_engine::{Adapter, Model, Session};
 use pollster::block_on;
 use serde::Serialize;
 
+use self::kernels::KernelTable;
 use crate::failure::Failure;
 use crate::flags::{Bench, Format, Global};
 use crate::interrupt;
@@ -67,21 +68,6 @@ struct Report {
     tests: Vec<Test>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<KernelTable>,
-}
-
-/// Where the time of one test went.
-#[derive(Serialize)]
-struct KernelTable {
-    test: String,
-    dispatches_per_token: f64,
-    kernels: Vec<KernelRow>,
-}
-
-#[derive(Serialize)]
-struct KernelRow {
-    kernel: &'static str,
-    dispatches: u64,
-    millis: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -325,28 +311,15 @@ fn profile(
         bench.once(*kind, *n)?;
         bench.model.gpu().wait()?;
         let times = bench.model.gpu().take_profile();
-        if times.is_empty() {
-            output::warn("this GPU has no timestamp queries: no times of kernels");
-            break;
-        }
-        let dispatches: u64 = times.iter().map(|time| time.count).sum();
         // Writing computes a token ahead of the last one asked for; each token begins with an embedding.
         let embeddings = times.iter().find(|time| time.kernel == "embedding").map(|time| time.count);
         let (name, tokens) = match kind {
             Kind::Read => ("pp", u64::from(*n)),
             Kind::Write => ("tg", embeddings.unwrap_or_else(|| u64::from(*n))),
         };
-        tables.push(KernelTable {
-            test: format!("{name}{n}"),
-            dispatches_per_token: output::rounded(dispatches as f64 / tokens.max(1) as f64),
-            kernels: times.into_iter().map(row).collect(),
-        });
+        tables.extend(KernelTable::new(format!("{name}{n}"), "token", tokens, times));
     }
     Ok(tables)
-}
-
-fn row(time: KernelTime) -> KernelRow {
-    KernelRow { kernel: time.kernel, dispatches: time.count, millis: output::rounded(time.millis) }
 }
 
 fn write_report(report: &Report, format: Format) -> Result<(), Failure> {
@@ -378,32 +351,7 @@ fn write_report(report: &Report, format: Format) -> Result<(), Failure> {
         ]);
     }
     table.write(&mut out)?;
-    for profile in &report.kernels {
-        let total: f64 = profile.kernels.iter().map(|row| row.millis).sum();
-        writeln!(
-            out,
-            "\n{}: {:.1} dispatches a token, {total:.1} ms in kernels (measured apart; timestamps slow the run down)",
-            profile.test, profile.dispatches_per_token
-        )?;
-        let right = Align::Right;
-        let mut table = Table::new(&[
-            ("kernel", Align::Left),
-            ("dispatches", right),
-            ("ms", right),
-            ("us each", right),
-            ("share", right),
-        ]);
-        for row in &profile.kernels {
-            table.row([
-                row.kernel.to_owned(),
-                row.dispatches.to_string(),
-                format!("{:.2}", row.millis),
-                format!("{:.1}", row.millis * 1e3 / (row.dispatches.max(1) as f64)),
-                format!("{:.1} %", row.millis * 100.0 / total.max(f64::MIN_POSITIVE)),
-            ]);
-        }
-        table.write(&mut out)?;
-    }
+    kernels::write(&mut out, &report.kernels)?;
     out.flush()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use adapter_engine::Model;
 use adapter_engine::adapter::GateKind;
 use adapter_engine::train::{self, Batch};
 use adapter_finetune::frozen::GpuLlama;
@@ -11,6 +12,7 @@ use adapter_finetune::{AdapterShape, Frozen, Recipe, Trainer};
 use pollster::block_on;
 use serde::Serialize;
 
+use super::kernels::{self, KernelTable};
 use super::{Spread, peak_rss, spread};
 use crate::failure::Failure;
 use crate::flags::{Bench, Format, Global, TrainRows};
@@ -37,6 +39,8 @@ struct Report {
     /// The most memory this process had, where the system tells (Linux); it belongs to all tests together.
     peak_rss_bytes: Option<u64>,
     tests: Vec<Test>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<KernelTable>,
 }
 
 /// One row of the result.
@@ -75,15 +79,12 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
     let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
     let mut tests = Vec::new();
     for rows in &flags.train {
-        let n_tokens = rows.n_rows * rows.n_tokens;
-        let llama = GpuLlama::new(&model, n_layers, flags.adapter_len, n_tokens)?;
-        let recipe = Recipe::new(LEARNING_RATE, 0, u64::from(flags.repetitions) + 1);
-        let mut trainer = Trainer::new(Frozen::Gpu(Arc::new(llama)), shape, recipe, 0)?;
-        let memory = train::memory(config, weights, n_layers, flags.adapter_len, n_tokens);
+        let mut trainer = trainer(&model, shape, *rows, flags.repetitions)?;
+        let memory = train::memory(config, weights, n_layers, flags.adapter_len, rows.n_rows * rows.n_tokens);
         tests.push(measure(&mut trainer, *rows, flags.repetitions, memory.total() - memory.optimizer)?);
     }
     let summary = gpu.summary().clone();
-    let report = Report {
+    let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
         quantization: adapter_files::main_type(file.gguf.tensors()),
@@ -96,13 +97,42 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
         trained_parameters: shape.n_parameters(),
         peak_rss_bytes: peak_rss(),
         tests,
+        kernels: Vec::new(),
     };
+    drop((model, gpu)); // its memory, before the model is loaded again
+    if global.verbose {
+        report.kernels = profile(global, flags, file, shape)?;
+    }
     write(&report, flags.format)
+}
+
+/// A trainer for `steps` measured steps and the one before them.
+fn trainer(model: &Model, shape: AdapterShape, rows: TrainRows, steps: u32) -> Result<Trainer, Failure> {
+    let llama = GpuLlama::new(model, shape.n_layers, shape.adapter_len, rows.n_rows * rows.n_tokens)?;
+    let recipe = Recipe::new(LEARNING_RATE, 0, u64::from(steps) + 1);
+    Ok(Trainer::new(Frozen::Gpu(Arc::new(llama)), shape, recipe, 0)?)
+}
+
+/// One step more of each test, with a timestamp around each kernel.
+fn profile(global: &Global, flags: &Bench, file: &ModelFile, shape: AdapterShape) -> Result<Vec<KernelTable>, Failure> {
+    let gpu = load::gpu(global, true)?;
+    let model = file.load(&gpu)?;
+    let mut tables = Vec::new();
+    for rows in &flags.train {
+        let mut trainer = trainer(&model, shape, *rows, 1)?;
+        let batch = batch(*rows, file.config.n_vocab);
+        block_on(trainer.train(&batch))?;
+        gpu.take_profile();
+        block_on(trainer.train(&batch))?;
+        gpu.wait()?;
+        tables.extend(KernelTable::new(rows.test(), "step", 1, gpu.take_profile()));
+    }
+    Ok(tables)
 }
 
 /// One step to compile and to touch all memory, then those that count.
 fn measure(trainer: &mut Trainer, rows: TrainRows, repetitions: u32, foretold_bytes: u64) -> Result<Test, Failure> {
-    let test = format!("train{}x{}", rows.n_rows, rows.n_tokens);
+    let test = rows.test();
     let batch = batch(rows, trainer.frozen().config().n_vocab);
     let bar = output::bar(u64::from(repetitions) + 1, &format!("{test} {{wide_bar}} {{pos}}/{{len}}"));
     let (mut steps_s, mut losses) = (Vec::new(), Vec::new());
@@ -143,6 +173,13 @@ fn measure(trainer: &mut Trainer, rows: TrainRows, repetitions: u32, foretold_by
         gpu_bytes,
         foretold_bytes,
     })
+}
+
+impl TrainRows {
+    /// The test's name.
+    fn test(self) -> String {
+        format!("train{}x{}", self.n_rows, self.n_tokens)
+    }
 }
 
 /// Rows of ids by a fixed rule, every one but a row's first learnt: what they say does not change what they cost.
@@ -188,6 +225,7 @@ fn write(report: &Report, format: Format) -> Result<(), Failure> {
         ]);
     }
     table.write(&mut out)?;
+    kernels::write(&mut out, &report.kernels)?;
     out.flush()?;
     Ok(())
 }

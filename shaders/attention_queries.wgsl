@@ -1,0 +1,76 @@
+// attention_queries: attention.wgsl for many tokens on adapters that run 8 lanes as one vector (CPUs): no barrier, no reduction.
+// Source:     Vaswani et al. 2017, arXiv:1706.03762, eq. 1; online softmax as in Dao et al. 2022, arXiv:2205.14135.
+// Shapes:     as attention.wgsl; D = 32 REGS = 4 HEAD_VEC4.
+// Dispatch:   one workgroup of 8 lanes a kv head and 8 SLOTS slots; a slot is one (token, query head of the group). A lane owns
+//             SLOTS neighbouring ones, so that scores and sums never leave it; 8 keys a round are loaded once, a lane a key, and
+//             go round by subgroupBroadcast, their values the same way. Needs subgroups of at least 8.
+// Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
+//             PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
+// Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
+#import step
+#import kv
+struct Params {
+    n_heads: u32,
+    n_kv_heads: u32,
+    head_vec4: u32, // D / 4 = HEAD_VEC4
+    scale: f32,     // 1 / sqrt(D)
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<Stored>;
+@group(0) @binding(4) var<storage, read> v_cache: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
+#if PACKED
+@group(0) @binding(6) var<storage, read> starts: array<u32>; // [T] first token of each token's text
+@group(0) @binding(7) var<storage, read_write> stats: array<f32>; // [T, H, 2]: log-sum-exp of the scores, and a place for the gradient
+#end
+const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
+
+fn key_part(at: u32, i: u32) -> vec4<f32> { return restored(k_cache[at + 8u * i]); }
+fn value_part(at: u32) -> vec4<f32> { return restored(v_cache[at]); }
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let per_group = params.n_heads / params.n_kv_heads;
+    let kv_head = group.y;
+    let first_slot = group.x * ${8*SLOTS}u;
+    let n_slots = step.n_tokens * per_group;
+    let last_token = (min(first_slot + ${8*SLOTS}u, n_slots) - 1u) / per_group;
+    let n_keys = step.past + last_token + 1u; // the last position any slot of this workgroup may look at, and one
+#for s in 0..SLOTS
+    let slot${s} = min(first_slot + lane * ${SLOTS}u + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
+    let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * ${HEAD_VEC4}u;
+    let visible${s} = step.past + slot${s} / per_group;
+#if PACKED
+    let start${s} = starts[slot${s} / per_group];
+#else
+    let start${s} = 0u;
+#end
+    var top${s} = LOWEST;
+    var total${s} = 0.0;
+#for i in 0..HEAD_VEC4
+    let q${s}_${i} = q[row${s} + ${i}u] * params.scale;
+    var sum${s}_${i} = vec4(0.0);
+#end
+#end
+#if PACKED
+    let from_key = starts[first_slot / per_group] & ~7u; // starts ascend: no slot looks further back
+#else
+    let from_key = 0u;
+#end
+    for (var first_key = from_key; first_key < n_keys; first_key += 8u) {
+        let k_at = ((first_key >> 3u) * params.n_kv_heads + kv_head) * ${8*HEAD_VEC4+8*SCALES}u + lane;
+#import query_round
+    }
+#for s in 0..SLOTS
+    if first_slot + lane * ${SLOTS}u + ${s}u < n_slots {
+#for i in 0..HEAD_VEC4
+        o[row${s} + ${i}u] = sum${s}_${i} / total${s};
+#end
+#if PACKED
+        stats[row${s} / ${HEAD_VEC4}u * 2u] = top${s} + log(total${s});
+#end
+    }
+#end
+}
