@@ -6,7 +6,7 @@ use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Error, Model, Session};
-use adapter_tests::{data, gpu, ids, json, load_tiny, one_at_a_time, open, same_bits};
+use adapter_tests::{data, gpu, ids, json, load, load_tiny, one_at_a_time, open, same_bits, smollm2_path};
 use pollster::block_on;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -76,6 +76,28 @@ fn loading_can_be_stopped() {
     });
     assert!(matches!(result, Err(Error::Cancelled)));
     assert_eq!(calls, 100);
+}
+
+/// A prompt's chunk is submitted in pieces: who stops does not wait for all of it, and what was there before goes on.
+#[test]
+fn reading_can_be_stopped_within_a_chunk() {
+    let _turn = one_at_a_time();
+    let model = load(gpu(), &smollm2_path());
+    let options = SessionOptions { prefill_chunk: Some(128), ..SessionOptions::default() };
+    let mut session = Session::new(&model, &options).unwrap();
+    let text: Vec<u32> = (0..100).map(|t| (t * 37) % 1000).collect();
+    let mut heard = Vec::new();
+    let stopped = block_on(session.generate(&text, &Sampling::greedy(), &mut |done, total| {
+        assert!(done < total);
+        heard.push(done);
+        if done > 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }));
+    assert!(matches!(stopped.err(), Some(Error::Cancelled)));
+    assert!(heard.len() > 3 && heard.is_sorted(), "{heard:?}");
+    let mut fresh = Session::new(&model, &options).unwrap();
+    let [after, wanted] =
+        [&mut session, &mut fresh].map(|session| block_on(session.logits(&text, Rows::Last)).unwrap());
+    assert!(same_bits(&after, &wanted));
 }
 
 /// Reliability G1: a lost device is an error within a second, not a hang and not garbage; a new device goes on.

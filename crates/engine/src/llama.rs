@@ -7,7 +7,7 @@ use crate::Error;
 use crate::adapter::{is_adapter_tensor, layer_number, refuse_adapter};
 use crate::formats::{Gguf, ReadAt, TensorInfo};
 use crate::gpu::{Buffer, Gpu};
-use crate::layers::block::{Block, GateUp};
+use crate::layers::block::{Block, GateUp, qkv_width};
 use crate::ops::attention::Heads;
 use crate::ops::matmul::Matrix;
 use crate::ops::rope::{Rope, Scaling};
@@ -53,6 +53,12 @@ impl Config {
     /// The attention heads.
     pub fn heads(&self) -> Heads {
         Heads { n_heads: self.n_heads, n_kv_heads: self.n_kv_heads, head_dim: self.head_dim }
+    }
+
+    /// Weights of one block's products: as many multiplications a token.
+    pub(crate) fn block_weights(&self) -> u64 {
+        let (channels, heads) = (u64::from(self.n_channels), self.heads());
+        channels * u64::from(qkv_width(heads) + heads.n_heads * heads.head_dim + 3 * self.n_ffn)
     }
 
     /// Reads the sizes and checks that they fit each other and the kernels.

@@ -21,8 +21,8 @@ use crate::types::{AdapterInfo, ModelInfo, to_js};
 
 /// Positions of a conversation where nobody asks for more.
 const DEFAULT_CONTEXT: u32 = 4096;
-/// Tokens of a prompt computed in one submit on a CPU adapter: Stop waits for one submit at most.
-const CPU_PREFILL_CHUNK: u32 = 16;
+/// Tokens of the prompt that warms up: enough for the kernels of many tokens.
+const WARM_UP_TOKENS: u32 = 16;
 
 /// What a model and its conversations share.
 pub struct Shared {
@@ -122,10 +122,8 @@ impl Model {
     /// # Errors
     /// Too little memory.
     pub fn chat(&self, context: Option<u32>) -> Result<Chat, Failure> {
-        let cpu = self.0.model.gpu().tier().cpu;
         let options = SessionOptions {
             context: Some(context.unwrap_or(DEFAULT_CONTEXT)),
-            prefill_chunk: cpu.then_some(CPU_PREFILL_CHUNK),
             // The same chat with and without its adapter.
             kept_conversations: 1,
             ..SessionOptions::default()
@@ -142,9 +140,9 @@ impl Model {
     pub async fn warm_up(&self) -> Result<(), Failure> {
         let shared = Rc::clone(&self.0);
         let options =
-            SessionOptions { context: Some(32), prefill_chunk: Some(CPU_PREFILL_CHUNK), ..SessionOptions::default() };
+            SessionOptions { context: Some(32), prefill_chunk: Some(WARM_UP_TOKENS), ..SessionOptions::default() };
         let mut session = Session::new(&shared.model, &options)?;
-        for n_tokens in [1, CPU_PREFILL_CHUNK as usize] {
+        for n_tokens in [1, WARM_UP_TOKENS as usize] {
             session.logits(&vec![0; n_tokens], Rows::Last).await?;
         }
         Ok(())

@@ -46,6 +46,8 @@ struct Launch {
 /// Launches in order, ready to encode.
 pub struct Plan {
     launches: Vec<Launch>,
+    /// Where the pieces after the first begin.
+    cuts: Vec<usize>,
     _params: Option<Buffer>,
 }
 
@@ -59,13 +61,14 @@ struct Pending {
 pub struct PlanBuilder<'g> {
     gpu: &'g Gpu,
     pending: Vec<Pending>,
+    cuts: Vec<usize>,
     params: Vec<u8>,
 }
 
 impl<'g> PlanBuilder<'g> {
     /// An empty plan on `gpu`.
     pub fn new(gpu: &'g Gpu) -> Self {
-        Self { gpu, pending: Vec::new(), params: Vec::new() }
+        Self { gpu, pending: Vec::new(), cuts: Vec::new(), params: Vec::new() }
     }
 
     /// The GPU the plan is for.
@@ -117,11 +120,18 @@ impl<'g> PlanBuilder<'g> {
         Ok(())
     }
 
+    /// What follows belongs to the next piece: see [`Plan::encode_piece`].
+    pub fn cut(&mut self) {
+        self.cuts.push(self.pending.len());
+    }
+
     /// Binds everything.
     ///
     /// # Errors
     /// No memory for the parameters.
-    pub fn build(self) -> Result<Plan, GpuError> {
+    pub fn build(mut self) -> Result<Plan, GpuError> {
+        let n = self.pending.len();
+        self.cuts.retain(|cut| (1..n).contains(cut));
         let params = match self.params.is_empty() {
             true => None,
             false => Some(self.gpu.buffer_with("parameters of a plan", &pad(self.params))?),
@@ -152,7 +162,7 @@ impl<'g> PlanBuilder<'g> {
                 Launch { pipeline: pending.pipeline, bind_group, groups: pending.groups }
             })
             .collect();
-        Ok(Plan { launches, _params: params })
+        Ok(Plan { launches, cuts: self.cuts, _params: params })
     }
 }
 
@@ -179,10 +189,28 @@ impl Plan {
 
     /// Adds all launches to `encoder`: one pass, or one a launch when the GPU was opened with `profile`.
     pub fn encode(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) {
+        Self::encode_launches(&self.launches, gpu, encoder);
+    }
+
+    /// How many pieces [`PlanBuilder::cut`] made of it.
+    pub fn n_pieces(&self) -> usize {
+        self.cuts.len() + 1
+    }
+
+    /// [`Plan::encode`] of one piece: all pieces one after the other, each with a submit of its own, are the plan.
+    pub fn encode_piece(&self, piece: usize, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) {
+        let from = piece.checked_sub(1).map_or(Some(0), |before| self.cuts.get(before).copied());
+        let to = self.cuts.get(piece).copied().unwrap_or(self.launches.len());
+        if let Some(launches) = from.and_then(|from| self.launches.get(from..to)) {
+            Self::encode_launches(launches, gpu, encoder);
+        }
+    }
+
+    fn encode_launches(launches: &[Launch], gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) {
         if let Some(profile) = &gpu.0.profile
             && let Ok(mut profile) = profile.lock()
         {
-            for launch in &self.launches {
+            for launch in launches {
                 let timestamp_writes = profile.reserve(launch.pipeline.kernel, gpu, encoder);
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: Some(launch.pipeline.kernel),
@@ -197,7 +225,7 @@ impl Plan {
             return;
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for launch in &self.launches {
+        for launch in launches {
             launch.encode(&mut pass);
         }
     }

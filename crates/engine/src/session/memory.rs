@@ -23,10 +23,8 @@ pub fn memory(config: &Config, tier: Tier, options: &SessionOptions, n_tokens: u
     let (context, chunk) = options.sizes(config.n_context, tier);
     let n_tokens = n_tokens.min(context);
     // A long prompt comes in chunks, each of which may make it grow.
-    let mut capacity = grown(0, 1, context);
-    while capacity < n_tokens {
-        capacity = grown(capacity, n_tokens.min(capacity + chunk), context);
-    }
+    let ends = (chunk..n_tokens).step_by(chunk as usize).chain([n_tokens.max(1)]);
+    let capacity = ends.fold(0, |capacity, len| grown(capacity, len, context));
     let heads = config.heads();
     let rope = u64::from(capacity) * u64::from(heads.head_dim) * 4;
     let cache = 2 * u64::from(config.n_layers) * options.cache_format.plane_bytes(heads, capacity);

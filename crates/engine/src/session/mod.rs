@@ -34,12 +34,18 @@ const LOGIT_ROWS: u32 = 16;
 /// Tokens that one step of prompt lookup may guess: with the one that is known they fill the rows of logits.
 pub const MAX_GUESSED: u32 = LOGIT_ROWS - 1;
 
+/// Multiplications in one submit of a prompt, about: a tenth of a second on a small GPU. Whole layers, so it can be more.
+const SUBMIT_MACS: u64 = 50_000_000_000;
+/// The same on a CPU adapter.
+const CPU_SUBMIT_MACS: u64 = 1_000_000_000;
+
 /// How a session is made.
 #[derive(Debug, Clone, Default)]
 pub struct SessionOptions {
     /// Positions the conversation may have; `None`: what the model was trained for, at most 4096.
     pub context: Option<u32>,
-    /// Tokens of a prompt computed in one submit; `None`: 64 on a CPU adapter, 512 on a GPU.
+    /// Tokens of a prompt computed at once; `None`: what was measured to be fast, 128 on a CPU adapter (16 without subgroups),
+    /// 512 on a GPU. However many, a submit stays short: the layers are cut into several.
     pub prefill_chunk: Option<u32>,
     /// Tokens that prompt lookup may guess at a time (at most [`MAX_GUESSED`], 0: none), where the most likely token is taken;
     /// `None`: what was measured to gain on this kind of adapter.
@@ -59,7 +65,12 @@ impl SessionOptions {
     /// Positions and tokens a chunk, for a model trained for `n_context` positions.
     fn sizes(&self, n_context: u32, tier: Tier) -> (u32, u32) {
         let context = self.context.unwrap_or(4096).min(n_context).max(1);
-        let chunk = self.prefill_chunk.unwrap_or(if tier.cpu { 64 } else { 512 });
+        // bench/NOTES.md, section 11.
+        let chunk = self.prefill_chunk.unwrap_or(match tier {
+            Tier { cpu: false, .. } => 512,
+            Tier { broadcast: true, .. } => 128,
+            _ => 16,
+        });
         (context, chunk.clamp(1, context))
     }
 }
@@ -302,16 +313,20 @@ impl Session {
         let mut done = reused;
         let mut last = 1;
         for chunk in prompt[reused..].chunks(self.chunk as usize) {
-            if progress(done, prompt.len()).is_break() {
-                return Err(Error::Cancelled);
+            let key = self.prepare_blocks(chunk)?;
+            let n_pieces = self.plans[&key].n_pieces();
+            for piece in 0..n_pieces {
+                if progress(done + chunk.len() * piece / n_pieces, prompt.len()).is_break() {
+                    return Err(Error::Cancelled);
+                }
+                self.submit_piece(key, piece);
+                if piece + 1 < n_pieces || done + chunk.len() < prompt.len() {
+                    self.gpu().finished().await?; // otherwise a stop would have to wait for all that was submitted ahead
+                }
             }
-            self.submit_blocks(chunk)?;
             self.ids.extend_from_slice(chunk);
             last = chunk.len() as u32;
             done += chunk.len();
-            if done < prompt.len() {
-                self.gpu().finished().await?; // otherwise a stop would have to wait for every chunk submitted ahead
-            }
         }
         if progress(done, prompt.len()).is_break() {
             return Err(Error::Cancelled);
@@ -373,16 +388,28 @@ impl Session {
 
     /// Submits all blocks for `ids` at the end of the cache.
     fn submit_blocks(&mut self, ids: &[u32]) -> Result<(), Error> {
+        let key = self.prepare_blocks(ids)?;
+        for piece in 0..self.plans[&key].n_pieces() {
+            self.submit_piece(key, piece);
+        }
+        Ok(())
+    }
+
+    /// Makes everything ready to submit the blocks for `ids` at the end of the cache, piece by piece.
+    fn prepare_blocks(&mut self, ids: &[u32]) -> Result<PlanKey, Error> {
         let (past, n_tokens) = (self.ids.len() as u32, ids.len() as u32);
         self.reserve(past + n_tokens)?;
         let key = PlanKey::Blocks { n_tokens, from_next_id: false };
         self.blocks_plan(key)?;
         self.gpu().write(&self.input_ids, 0, ids);
         self.write_step(Step { past, n_tokens, ..Step::default() });
+        Ok(key)
+    }
+
+    fn submit_piece(&self, key: PlanKey, piece: usize) {
         let mut encoder = self.gpu().encoder();
-        self.plans[&key].encode(self.gpu(), &mut encoder);
+        self.plans[&key].encode_piece(piece, self.gpu(), &mut encoder);
         self.gpu().submit(encoder);
-        Ok(())
     }
 
     fn write_step(&self, step: Step) {
@@ -421,7 +448,13 @@ impl Session {
             packed: None,
             stretches: (n_tokens == 1 && n > 1).then_some(Stretches { n, sums: &sums, stats: &stats }),
         };
+        let submit_macs = if model.gpu().tier().cpu { CPU_SUBMIT_MACS } else { SUBMIT_MACS };
+        let block_macs = model.config().block_weights() * u64::from(n_tokens);
+        let layers_a_piece = (submit_macs / block_macs.max(1)).max(1) as usize;
         for (layer, (block, cache)) in model.0.blocks.iter().zip(&self.cache).enumerate() {
+            if layer > 0 && layer.is_multiple_of(layers_a_piece) {
+                plan.cut();
+            }
             let prompt = self.adapter.as_ref().and_then(|active| {
                 let index = layer.checked_sub(active.adapter.first_layer() as usize)?;
                 Some((active.prompts.get(index)?, active.adapter.adapter_len()))

@@ -248,10 +248,7 @@ impl Trainer {
 
     /// Multiplications of one block's products for `n_tokens`.
     fn block_macs(&self, n_tokens: u32) -> u64 {
-        let config = self.model.config();
-        let (channels, heads) = (u64::from(config.n_channels), config.heads());
-        let weights = channels * u64::from(qkv_width(heads) + heads.n_heads * heads.head_dim + 3 * config.n_ffn);
-        weights * u64::from(n_tokens)
+        self.model.config().block_weights() * u64::from(n_tokens)
     }
 
     fn channel_bytes(&self, n_tokens: u32) -> u64 {
