@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::trainer::StepReport;
+
 /// The longest line that is read: one with a sample of a long answer has some KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 /// `skipped` of a step whose loss is not finite.
@@ -110,6 +112,27 @@ pub struct Eval {
     /// Why there is no loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
+}
+
+impl Step {
+    /// The line of a step that took `took` seconds, `seconds` after the training began; times to three decimals, which is more
+    /// than a clock knows.
+    #[must_use]
+    pub fn of_report(report: &StepReport, epoch: f64, took: f64, seconds: f64) -> Self {
+        let rounded = |value: f64| (value * 1e3).round() / 1e3;
+        Self {
+            step: report.step,
+            epoch,
+            loss: Some(f64::from(report.loss)),
+            lr: report.learning_rate,
+            grad_norm: Some(f64::from(report.grad_norm)),
+            tokens: u64::from(report.n_tokens),
+            trained_tokens: u64::from(report.n_targets),
+            tokens_per_sec: rounded(f64::from(report.n_tokens) / took.max(1e-9)),
+            seconds: rounded(seconds),
+            skipped: report.skipped.map(|what| format!("the {what} is not finite")),
+        }
+    }
 }
 
 impl Eval {

@@ -242,8 +242,8 @@ fn growth_words(result: &Value) -> String {
         let speed = |row: &Value| short(at(row, "/decode_tokens_per_s"));
         out += &format!(
             "Decode after {} and after {} tokens: {} and {} tokens/s. ",
-            first["depth"],
-            last["depth"],
+            count(first, "depth"),
+            count(last, "depth"),
             speed(first),
             speed(last)
         );
@@ -251,8 +251,8 @@ fn growth_words(result: &Value) -> String {
     if let Some((first, last)) = ends("training") {
         out += &format!(
             "A step of {} and of {} tokens takes {} and {} s. ",
-            first["tokens"],
-            last["tokens"],
+            count(first, "tokens"),
+            count(last, "tokens"),
             short(at(first, "/step_s")),
             short(at(last, "/step_s")),
         );
@@ -262,9 +262,16 @@ fn growth_words(result: &Value) -> String {
     let ratios: Vec<f64> = foretold.map(|row| at(row, "/gpu_bytes") / at(row, "/foretold_bytes")).collect();
     if let (Some(low), Some(high)) = (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max))
     {
-        out += &format!("GPU memory is {low:.3} to {high:.3} of what is foretold.");
+        out += &match low > 0.9995 && high < 1.0005 {
+            true => "GPU memory is what was foretold.".to_owned(),
+            false => format!("GPU memory is {low:.3} to {high:.3} of what was foretold."),
+        };
     }
     if out.is_empty() { out } else { out + "\n" }
+}
+
+fn count(row: &Value, what: &str) -> String {
+    short(at(row, &format!("/{what}")))
 }
 
 /// Three digits, which is more than a shared machine gives.

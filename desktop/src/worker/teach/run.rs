@@ -107,18 +107,7 @@ impl Work<'_> {
             self.seconds += took;
             match event {
                 RunEvent::Step { report, epoch } => {
-                    let record = Record::Step(Step {
-                        step: report.step,
-                        epoch,
-                        loss: Some(f64::from(report.loss)),
-                        lr: report.learning_rate,
-                        grad_norm: Some(f64::from(report.grad_norm)),
-                        tokens: u64::from(report.n_tokens),
-                        trained_tokens: u64::from(report.n_targets),
-                        tokens_per_sec: f64::from(report.n_tokens) / took.max(1e-9),
-                        seconds: self.seconds,
-                        skipped: report.skipped.map(|what| format!("the {what} is not finite")),
-                    });
+                    let record = Record::Step(Step::of_report(&report, epoch, took, self.seconds));
                     self.happened(record)?;
                     let due = report.step.is_multiple_of(self.run.settings().validate_every.max(1));
                     if due && !self.run.place().validation_due {

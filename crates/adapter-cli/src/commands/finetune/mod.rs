@@ -281,20 +281,9 @@ impl Work<'_> {
                         self.show
                             .say(&format!("step {}: the {what} is not finite; the step is left out", report.step))?;
                     }
-                    let speed = f64::from(report.n_tokens) / took;
-                    let record = Record::Step(Step {
-                        step: report.step,
-                        epoch,
-                        loss: Some(f64::from(report.loss)),
-                        lr: report.learning_rate,
-                        grad_norm: Some(f64::from(report.grad_norm)),
-                        tokens: u64::from(report.n_tokens),
-                        trained_tokens: u64::from(report.n_targets),
-                        tokens_per_sec: output::rounded(speed),
-                        seconds: output::rounded(self.seconds),
-                        skipped: report.skipped.map(|what| format!("the {what} is not finite")),
-                    });
-                    self.show.step(report.step, f64::from(report.loss), report.learning_rate, speed)?;
+                    let step = Step::of_report(&report, epoch, took, self.seconds);
+                    self.show.step(report.step, f64::from(report.loss), step.lr, step.tokens_per_sec)?;
+                    let record = Record::Step(step);
                     self.show.record(&record)?;
                     self.folder.record(record)?;
                     if report.step.is_multiple_of(self.save_every) && !self.run.place().validation_due {
