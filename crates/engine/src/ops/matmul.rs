@@ -100,7 +100,7 @@ pub enum Variant {
 /// From this many rows on a product with one token has a [choice](Slot::MatvecManyRows) of its own: 32 workgroups of 8 tiles.
 pub const MANY_ROWS: u32 = 2048;
 /// From this many tokens on a product in registers has a [choice](Slot::MatmulManyTokens) of its own.
-pub const MANY_TOKENS: u32 = 256;
+pub const MANY_TOKENS: u32 = 128;
 /// Most floats of workgroup memory in [`Variant::Lanes`]: the 16 KiB that every WebGPU has.
 const SHARES: u32 = 4096;
 

@@ -44,7 +44,7 @@ const CPU_SUBMIT_MACS: u64 = 1_000_000_000;
 pub struct SessionOptions {
     /// Positions the conversation may have; `None`: what the model was trained for, at most 4096.
     pub context: Option<u32>,
-    /// Tokens of a prompt computed at once; `None`: what was measured to be fast, 128 on a CPU adapter (16 without subgroups),
+    /// Tokens of a prompt computed at once; `None`: what was measured to be fast, 120 on a CPU adapter (16 without subgroups),
     /// 512 on a GPU. However many, a submit stays short: the layers are cut into several.
     pub prefill_chunk: Option<u32>,
     /// Tokens that prompt lookup may guess at a time (at most [`MAX_GUESSED`], 0: none), where the most likely token is taken;
@@ -68,7 +68,8 @@ impl SessionOptions {
         // bench/NOTES.md, section 11.
         let chunk = self.prefill_chunk.unwrap_or(match tier {
             Tier { cpu: false, .. } => 512,
-            Tier { broadcast: true, .. } => 128,
+            // Just below the cut of a product that takes a second to compile: a training repays that, a prompt does not.
+            Tier { broadcast: true, .. } => matmul::MANY_TOKENS - 8,
             _ => 16,
         });
         (context, chunk.clamp(1, context))
