@@ -317,7 +317,8 @@ fn profile(
             Kind::Read => ("pp", u64::from(*n)),
             Kind::Write => ("tg", embeddings.unwrap_or_else(|| u64::from(*n))),
         };
-        tables.extend(KernelTable::new(format!("{name}{n}"), "token", tokens, times));
+        let Some(table) = KernelTable::new(format!("{name}{n}"), "token", tokens, times) else { break };
+        tables.push(table);
     }
     Ok(tables)
 }

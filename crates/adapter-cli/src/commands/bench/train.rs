@@ -119,13 +119,17 @@ fn profile(global: &Global, flags: &Bench, file: &ModelFile, shape: AdapterShape
     let model = file.load(&gpu)?;
     let mut tables = Vec::new();
     for rows in &flags.train {
+        if interrupt::requested() {
+            return Err(Failure::Interrupted);
+        }
         let mut trainer = trainer(&model, shape, *rows, 1)?;
         let batch = batch(*rows, file.config.n_vocab);
         block_on(trainer.train(&batch))?;
         gpu.take_profile();
         block_on(trainer.train(&batch))?;
         gpu.wait()?;
-        tables.extend(KernelTable::new(rows.test(), "step", 1, gpu.take_profile()));
+        let Some(table) = KernelTable::new(rows.test(), "step", 1, gpu.take_profile()) else { break };
+        tables.push(table);
     }
     Ok(tables)
 }
