@@ -3,8 +3,13 @@
 // Shapes:     as matmul.wgsl.
 // Dispatch:   a workgroup of 64 threads owns 8 tiles of rows and 64 tokens; every thread dequantizes one block of a step
 //             into workgroup memory (16 KiB in all, the WebGPU minimum) and owns 8 x 8 results.
-// Variants:   EPILOGUE = store | add | swiglu (tiles alternate gate, up).
+// Variants:   EPILOGUE = store | add | swiglu (tiles alternate gate, up). TILES = f32 | f16: in f16 both tiles take half the room and
+//             half the time to read; x comes from half_rows.wgsl. Products in f16, too, would be off by 2e-7 each, but 30 layers
+//             of them move a logit of SmolLM2 by more than 0.02.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
+#if TILES == f16
+enable f16;
+#end
 struct Params {
     n_rows: u32,
     n_tiles: u32,
@@ -18,12 +23,15 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
+@group(0) @binding(3) var<storage, read> x: array<vec4<${TILES}>>; // [T, C/4]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#if TILES == f16
+@group(0) @binding(5) var<storage, read> scale: array<f32>; // [T]
+#end
 #import ${FORMAT}
 #import silu
-var<workgroup> w_slab: array<vec4<f32>, 512>; // [8 vec4 of channels, 64 rows]
-var<workgroup> x_slab: array<vec4<f32>, 512>; // [8 vec4 of channels, 64 tokens]
+var<workgroup> w_slab: array<vec4<${TILES}>, 512>; // [8 vec4 of channels, 64 rows]
+var<workgroup> x_slab: array<vec4<${TILES}>, 512>; // [8 vec4 of channels, 64 tokens]
 
 fn write(token: u32, row: u32, value: f32) {
     if token >= params.n_tokens || row >= params.n_rows { return; }
@@ -54,17 +62,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let w = dequantize_block(load_tile, b, lane);
         let x_at = (load_token * params.n_blocks + b) * 8u;
 #for i in 0..8
+#if TILES == f16
+        w_slab[${64*i}u + index] = vec4<f16>(w[${i}]);
+#else
         w_slab[${64*i}u + index] = w[${i}];
+#end
         x_slab[${64*i}u + index] = x[x_at + ${i}u];
 #end
         workgroupBarrier();
         for (var i = 0u; i < 512u; i += 64u) {
 #for r in 0..8
-            let w${r} = w_slab[i + ${8*r}u + lane];
+            let w${r} = vec4<f32>(w_slab[i + ${8*r}u + lane]);
 #end
 #for t in 0..8
             {
-                let v = x_slab[i + ${8*t}u + column];
+                let v = vec4<f32>(x_slab[i + ${8*t}u + column]);
 #for r in 0..8
                 sum${r}_${t} += dot(w${r}, v);
 #end
@@ -75,6 +87,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let last_tile = params.n_tiles - 1u;
 #for t in 0..8
+#if TILES == f16
+    let scale${t} = scale[min(first_token + ${8*t}u + column, params.n_tokens - 1u)];
+#for r in 0..8
+    sum${r}_${t} *= scale${t};
+#end
+#end
 #if EPILOGUE == swiglu
 #for r in 0..4
     if first_tile + ${2*r+1}u <= last_tile {

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::{Gguf, ReadAtFile};
-use adapter_engine::gpu::{Gpu, GpuOptions};
+use adapter_engine::gpu::{Gpu, GpuOptions, Tuning};
+use adapter_engine::tuning::Slot;
 use safetensors::SafeTensors;
 
 /// A file of `tests/data`.
@@ -71,6 +72,23 @@ pub fn gpu() -> &'static Gpu {
 pub fn baseline_gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| open(&GpuOptions { baseline: true, ..GpuOptions::default() }))
+}
+
+/// The same adapter with the kernels that a GPU gets.
+///
+/// # Panics
+/// As [`gpu`].
+pub fn like_a_gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(&GpuOptions { like_a_gpu: true, ..GpuOptions::default() }))
+}
+
+/// The ways that GPU may be told to round prompts, by the [choice](Slot::Tiles) and its number: what else there is depends on
+/// the driver.
+#[must_use]
+pub fn tiles(gpu: &Gpu) -> Vec<([u32; 2], Tuning)> {
+    let choices = Slot::Tiles.choices(gpu.tier());
+    choices.iter().enumerate().map(|(n, choice)| (*choice, Slot::Tiles.set(Tuning::default(), n))).collect()
 }
 
 /// A GPU opened with `options`.

@@ -16,6 +16,7 @@ const SMALL: SessionOptions = SessionOptions {
     prefill_chunk: Some(16),
     prompt_lookup: None,
     kept_conversations: 0,
+    exact: false,
     cache_format: CacheFormat::F32,
 };
 

@@ -1,10 +1,10 @@
 //! The self-test: its stored answers are the twins', it passes here, and it notices a wrong kernel.
 
 use adapter_engine::formats::TensorType;
-use adapter_engine::gpu::{GpuOptions, KERNELS};
+use adapter_engine::gpu::{GpuOptions, KERNELS, Tuning};
 use adapter_engine::self_test::{HEADS, LENGTHS, PRODUCT, inputs, results, run, weights};
 use adapter_reference::{self as twin, narrow, widen};
-use adapter_tests::{baseline_gpu, gpu, nmse, one_at_a_time, open};
+use adapter_tests::{baseline_gpu, gpu, like_a_gpu, nmse, one_at_a_time, open, tiles};
 use pollster::block_on;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -93,11 +93,16 @@ fn stored_answers_are_the_twins() {
 #[test]
 fn this_gpu_passes() {
     let _turn = one_at_a_time();
-    for gpu in [gpu(), baseline_gpu()] {
-        let checks = block_on(run(gpu, &formats())).unwrap();
-        let bad: Vec<_> = checks.iter().filter(|check| !check.good).collect();
-        assert!(bad.is_empty(), "{bad:?}");
-        assert_eq!(checks.len(), answers().len());
+    for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
+        for (choice, tuning) in tiles(gpu) {
+            gpu.set_tuning(tuning);
+            let checks = block_on(run(gpu, &formats())).unwrap();
+            let bad: Vec<_> = checks.iter().filter(|check| !check.good).collect();
+            assert!(bad.is_empty(), "{choice:?}: {bad:?}");
+            let rounded = if choice[0] == 16 { formats().len() } else { 0 };
+            assert_eq!(checks.len(), answers().len() + rounded, "{choice:?}");
+        }
+        gpu.set_tuning(Tuning::default());
     }
 }
 
@@ -115,8 +120,10 @@ fn a_poisoned_kernel_is_caught() {
         ("embedding", "row & 7u", "row & 3u"),
         ("gated_attention", "params.scale", "(params.scale * 1.01)"),
         ("gated_attention_queries", "params.scale", "(params.scale * 1.01)"),
+        ("half_rows", "257u - exponent", "258u - exponent"),
         ("kv_cache_write", "position * d;", "(position + 1u) * d;"),
         ("matmul", "b < params.n_blocks", "b + 1u < params.n_blocks"),
+        ("matmul_cooperative", "b < params.n_blocks", "b + 1u < params.n_blocks"),
         ("matmul_lanes", "row & 7u", "row & 3u"),
         ("matmul_tiled", "b < params.n_blocks", "b + 1u < params.n_blocks"),
         ("matvec", "b < params.n_blocks", "b + 1u < params.n_blocks"),
@@ -134,13 +141,15 @@ fn a_poisoned_kernel_is_caught() {
     assert_eq!(names, chat.collect::<Vec<_>>(), "every kernel is poisoned once");
     for poison in poisons {
         // A kernel is tried on the tier that uses it.
-        let caught = [false, true].into_iter().any(|baseline| {
-            let gpu = open(&GpuOptions { poison: Some(poison), baseline, ..GpuOptions::default() });
-            let checks = block_on(run(&gpu, &[TensorType::Q4_1])).unwrap();
-            checks.iter().any(|check| !check.good)
+        let caught = [(false, false), (true, false), (false, true)].into_iter().any(|(baseline, like_a_gpu)| {
+            let gpu = open(&GpuOptions { poison: Some(poison), baseline, like_a_gpu, ..GpuOptions::default() });
+            tiles(&gpu).into_iter().any(|(_, tuning)| {
+                gpu.set_tuning(tuning);
+                let checks = block_on(run(&gpu, &[TensorType::Q4_1])).unwrap();
+                checks.iter().any(|check| !check.good)
+            })
         });
-        // Wide GPUs only: no tier of a CPU adapter launches them, the parity test does.
-        let unused = gpu().tier().cpu && ["attention", "matmul_tiled"].contains(&poison.0);
+        let unused = poison.0 == "matmul_cooperative" && gpu().tier().matrix_units.is_none();
         assert!(caught || unused, "a wrong {} passed", poison.0);
     }
 }

@@ -1,11 +1,15 @@
 //! Every variant of every shader, through naga's validator with core WebGPU's capabilities (plus subgroups where the variant
-//! is for them), and a few rules of this project that a compiler does not know.
+//! is for them, and what it says it enables), and a few rules of this project that a compiler does not know.
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 use adapter_engine::formats::{Layout, TensorType};
-use adapter_engine::gpu::{BindingKind, Constants, KERNELS, constants, reflect_bindings, shader_source};
-use adapter_engine::ops::matmul::{BackwardVariant, Epilogue, Input, Variant};
+use adapter_engine::gpu::{BindingKind, Constants, KERNELS, MatrixUnits, constants, reflect_bindings, shader_source};
+use adapter_engine::ops::matmul::{BackwardVariant, Epilogue, Input, Tiles, Variant};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// Matrix units: NVIDIA's, AMD's, Intel's, Apple's, lavapipe's, and odd ones.
+const UNITS: [(u32, (u32, u32)); 6] =
+    [(16, (32, 32)), (16, (32, 64)), (16, (8, 32)), (8, (32, 32)), (8, (8, 8)), (16, (16, 128))];
 
 /// (kernel, constants, whether it may use subgroups)
 fn variants() -> Vec<(&'static str, Constants, bool)> {
@@ -30,14 +34,23 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             }
             // Short and long rows of one token and of many.
             let lanes = [(1, 256), (1, 8192), (2, 256), (2, 12_288)].map(|(t, c)| Variant::lanes(t, c, 16).unwrap());
-            for variant in lanes.into_iter().chain([Variant::Tiled]) {
+            let tiled = [Tiles::F32, Tiles::F16].map(|tiles| Variant::Tiled { tiles });
+            for variant in lanes.into_iter().chain(tiled) {
                 let (kernel, constants) = variant.kernel(&layout, epilogue, false);
                 all.push((kernel, constants, false));
             }
+            for (size, subgroups) in UNITS {
+                let variant = Variant::Cooperative(MatrixUnits { size, subgroups });
+                let (kernel, constants) = variant.kernel(&layout, epilogue, false);
+                all.push((kernel, constants, true));
+            }
         }
         let octets = [1, 4].map(|octets| (BackwardVariant::Tokens { octets }, true));
+        let tiled = [Tiles::F32, Tiles::F16].map(|tiles| (BackwardVariant::Tiled { tiles }, false));
+        let units =
+            UNITS.map(|(size, subgroups)| (BackwardVariant::Cooperative(MatrixUnits { size, subgroups }), true));
         for (variant, subgroups) in
-            [(BackwardVariant::Registers, false), (BackwardVariant::Tiled, false)].into_iter().chain(octets)
+            [(BackwardVariant::Registers, false)].into_iter().chain(tiled).chain(units).chain(octets)
         {
             for (add, wide) in [(false, false), (true, true)] {
                 let (kernel, constants) = variant.kernel(&layout, add, wide);
@@ -115,7 +128,9 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             all.push(("gated_attention_reduce_lanes", constants(pairs), true));
         }
     }
-    for plain in ["argmax", "attention_merge", "gated_attention_reduce", "repeat_penalty", "residual_add", "sample"] {
+    for plain in
+        ["argmax", "attention_merge", "gated_attention_reduce", "half_rows", "repeat_penalty", "residual_add", "sample"]
+    {
         all.push((plain, constants([]), false));
     }
     all
@@ -139,7 +154,10 @@ fn every_variant_is_valid_wgsl() {
         };
         // unpack2x16float is core WebGPU; naga names it a capability because some GLES drivers lack it.
         let core = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-        let capabilities = if *subgroups { core | Capabilities::SUBGROUP } else { core };
+        let mut capabilities = if *subgroups { core | Capabilities::SUBGROUP } else { core };
+        let matrices = source.contains("\nenable wgpu_cooperative_matrix;");
+        capabilities.set(Capabilities::SHADER_FLOAT16, source.contains("\nenable f16;"));
+        capabilities.set(Capabilities::COOPERATIVE_MATRIX, matrices);
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         if *subgroups {
             validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
@@ -148,7 +166,7 @@ fn every_variant_is_valid_wgsl() {
         if let Err(error) = validator.validate(&module) {
             failures.push(format!("{kernel} {constants:?}: {}", error.emit_to_string(&source)));
         }
-        // WebGPU promises 16 KiB of workgroup memory and 8 storage buffers.
+        // WebGPU promises 16 KiB of workgroup memory and 8 storage buffers; a GPU with units for matrices has to have 32 KiB.
         let workgroup: u32 = module
             .global_variables
             .iter()
@@ -156,7 +174,7 @@ fn every_variant_is_valid_wgsl() {
             .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
             .sum();
         let storage = reflect_bindings(&source).iter().filter(|kind| **kind != BindingKind::Uniform).count();
-        if workgroup > 16_384 || storage > 8 {
+        if workgroup > (if matrices { 32_768 } else { 16_384 }) || storage > 8 {
             failures.push(format!("{kernel} {constants:?}: {workgroup} bytes of workgroup memory, {storage} buffers"));
         }
     }

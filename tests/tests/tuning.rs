@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use adapter_engine::formats::TensorType;
-use adapter_engine::gpu::{Gpu, PlanBuilder, Tier, Tuning};
+use adapter_engine::gpu::{Gpu, GpuOptions, PlanBuilder, Tier, Tuning};
 use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
 use adapter_engine::self_test;
-use adapter_engine::tuning::{Slot, measure};
+use adapter_engine::tuning::{Slot, measure, measure_slots};
 use adapter_tests::{gpu, one_at_a_time, same_bits, uniform};
 
 /// What a product gives with a choice.
@@ -28,15 +28,15 @@ fn product(gpu: &Gpu, variant: Variant, matrix: &Matrix, x: &[f32], n_tokens: u3
 fn no_choice_changes_a_bit() {
     let _alone = one_at_a_time();
     let gpu = gpu();
-    let mut tiers = vec![Tier { cpu: true, broadcast: false }, Tier { cpu: false, broadcast: false }];
+    let mut tiers = vec![Tier { cpu: true, ..Tier::default() }, Tier::default()];
     if gpu.tier().broadcast {
-        tiers.push(Tier { cpu: true, broadcast: true });
+        tiers.push(Tier { cpu: true, broadcast: true, ..Tier::default() });
     }
     let mut compared = 0;
     for tier in tiers {
         for slot in Slot::ALL {
             let (n_rows, n_tokens) = match slot {
-                Slot::Matvec | Slot::Lanes => (203, 1),
+                Slot::Tiles | Slot::Matvec | Slot::Lanes => (203, 1),
                 Slot::MatvecManyRows => (MANY_ROWS as usize + 3, 1),
                 Slot::Matmul => (203, 9),
                 Slot::MatmulManyTokens => (75, MANY_TOKENS + 3),
@@ -61,6 +61,32 @@ fn no_choice_changes_a_bit() {
         }
     }
     assert!(compared >= 7, "{compared} pairs");
+}
+
+/// What the table offers for prompts is right before it is fast: a kernel that computes something else, or that the driver does
+/// not take, is not chosen.
+#[test]
+fn tiles_that_do_not_work_are_not_chosen() {
+    let _alone = one_at_a_time();
+    let start = Instant::now();
+    let now = || start.elapsed().as_secs_f64();
+    let poisons = [
+        None,
+        Some(("matmul_tiled", "sum0_0 *= scale0;", "sum0_0 *= 1.1 * scale0;")),
+        Some(("matmul_tiled", "sum0_0 *= scale0;", "sum0_0 *= nothing_of_this_name;")),
+    ];
+    for poison in poisons {
+        let gpu = adapter_tests::open(&GpuOptions { like_a_gpu: true, poison, ..GpuOptions::default() });
+        assert!(gpu.tier().f16, "lavapipe has f16");
+        let (tuning, measured) =
+            pollster::block_on(measure_slots(&gpu, &[Slot::Tiles], 600.0, &now)).expect("measured");
+        let tiles = &measured[0];
+        eprintln!("{poison:?}: {:?}", tiles.seconds);
+        assert_eq!(tiles.seconds[1].is_finite(), poison.is_none(), "{poison:?}: {:?}", tiles.seconds);
+        assert!(poison.is_none() || tiles.chosen != 1);
+        assert_eq!(tuning, Slot::Tiles.set(Tuning::default(), tiles.chosen));
+        gpu.check().expect("what failed was tried on purpose");
+    }
 }
 
 #[test]

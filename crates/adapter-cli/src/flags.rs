@@ -322,6 +322,9 @@ pub struct Bench {
     #[arg(long, value_name = "ROWSxTOKENS", value_delimiter = ',', value_parser = rows,
           conflicts_with_all = ["adapter", "gate", "strength", "depth", "n_prompt", "n_gen"], help_heading = "Measurement")]
     pub train: Vec<TrainRows>,
+    /// Let --train round products to f16, as `finetune --f16` does
+    #[arg(long, requires = "train", help_heading = "Measurement")]
+    pub f16: bool,
     /// Prompt tokens a layer of the adapter that --train trains
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..),
           help_heading = "Measurement")]

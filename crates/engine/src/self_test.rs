@@ -12,7 +12,7 @@ use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
 use crate::ops::attention::{self, Heads, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
-use crate::ops::matmul::{self, Epilogue, Matrix, Shape};
+use crate::ops::matmul::{self, Epilogue, Matrix, Shape, Variant};
 use crate::ops::rope::{Rope, Scaling};
 use crate::ops::sample::{self, Buffers, HISTORY};
 use crate::ops::{embedding, residual_add, rms_norm, rope, swiglu};
@@ -20,7 +20,9 @@ use crate::sampler::Sampling;
 use crate::weights::{Loader, Order};
 
 /// What a kernel may be off by: far above rounding, far below a wrong index.
-const BUDGET: f64 = 1e-6;
+pub(crate) const BUDGET: f64 = 1e-6;
+/// Behind the name of a case that rounds to f16, whose answer is that of the same case without.
+const ROUNDED: &str = ", rounded";
 const ANSWERS: &str = include_str!("self_test_answers.json");
 
 /// Rows, columns and tokens of the products.
@@ -113,13 +115,19 @@ pub async fn run(gpu: &Gpu, formats: &[TensorType]) -> Result<Vec<Check>, Error>
     let answers: BTreeMap<String, Vec<f32>> = serde_json::from_str(ANSWERS).unwrap_or_default();
     let mut checks = Vec::new();
     for (name, found) in results(gpu, formats).await? {
-        let wanted = answers.get(&name).map_or(&[][..], Vec::as_slice);
-        let power: f64 = wanted.iter().map(|value| f64::from(*value).powi(2)).sum();
-        let difference: f64 = found.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-        let error = if wanted.len() == found.len() { difference / power.max(1e-30) } else { f64::INFINITY };
+        let wanted = answers.get(name.trim_end_matches(ROUNDED)).map_or(&[][..], Vec::as_slice);
+        let error = nmse(&found, wanted);
         checks.push(Check { good: error <= BUDGET, name, error });
     }
     Ok(checks)
+}
+
+/// Mean square of the difference over that of `wanted`; infinite when the lengths differ or a number is none.
+pub(crate) fn nmse(found: &[f32], wanted: &[f32]) -> f64 {
+    let power: f64 = wanted.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let difference: f64 = found.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    let error = difference / power.max(1e-30);
+    if wanted.len() == found.len() && !error.is_nan() { error } else { f64::INFINITY }
 }
 
 /// As [`run`], and the first wrong kernel is an error.
@@ -190,6 +198,15 @@ impl Bench<'_> {
             let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
             self.case(format!("{name} {tensor_type}"), &y, n, |plan| {
                 matmul::launch(plan, &matrix, &x, &y, shape, epilogue)
+            })
+            .await?;
+        }
+        if let Some(variant) = Variant::rounded(self.gpu.tier(), self.gpu.tuning()) {
+            let n = n_tokens * n_rows;
+            let y = self.gpu.buffer("y", n as u64 * 4)?;
+            let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
+            self.case(format!("matmul {tensor_type}{ROUNDED}"), &y, n, |plan| {
+                matmul::launch_variant(plan, variant, &matrix, &x, &y, shape, Epilogue::Store)
             })
             .await?;
         }

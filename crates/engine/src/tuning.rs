@@ -1,17 +1,20 @@
 //! How products are cut up on this GPU: a small table of choices, measured once for each driver in about a second.
 //!
 //! Only cuts that add up in the same order are in it, so that no choice changes a bit of any answer: a run resumes exactly,
-//! and what was measured elsewhere cannot matter.
+//! and what was measured elsewhere cannot matter. The one exception, [`Slot::Tiles`], is for prompts, which a plan
+//! [may round](PlanBuilder::rounded): what it offers has to be right on this very GPU before it may be faster.
 
 use crate::Error;
 use crate::formats::TensorType;
-use crate::gpu::{Gpu, Plan, PlanBuilder, Tier, Tuning};
+use crate::gpu::{Buffer, Gpu, GpuError, Plan, PlanBuilder, Tier, Tuning};
 use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
 use crate::self_test;
 
 /// What is decided, a row of the table each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
+    /// What a product of a prompt is computed from on a GPU that has f16: where it gains most, so it is measured first.
+    Tiles,
     /// A product with one token and fewer than [`MANY_ROWS`] rows.
     Matvec,
     /// A product with one token and that many rows or more.
@@ -26,12 +29,14 @@ pub enum Slot {
 
 impl Slot {
     /// All there are, in the order of the table.
-    pub const ALL: [Self; 5] = [Self::Matvec, Self::MatvecManyRows, Self::Matmul, Self::MatmulManyTokens, Self::Lanes];
+    pub const ALL: [Self; 6] =
+        [Self::Tiles, Self::Matvec, Self::MatvecManyRows, Self::Matmul, Self::MatmulManyTokens, Self::Lanes];
 
     /// In words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Tiles => "prompts",
             Self::Matvec => "one token",
             Self::MatvecManyRows => "one token, many rows",
             Self::Matmul => "some tokens",
@@ -41,10 +46,14 @@ impl Slot {
     }
 
     /// The choices on such a GPU, the usual one first: `[tiles of 8 rows a thread, threads a workgroup]` for one token, `[tiles
-    /// a thread, tokens a thread]` for many, `[workgroups, 0]` for lanes. One choice: nothing to decide there.
+    /// a thread, tokens a thread]` for many, `[workgroups, 0]` for lanes, `[bits a number, 1: matrix units]` for tiles. One
+    /// choice: nothing to decide there.
     #[must_use]
     pub fn choices(self, tier: Tier) -> &'static [[u32; 2]] {
         match (self, tier.cpu, tier.broadcast) {
+            (Self::Tiles, false, _) if tier.f16 && tier.matrix_units.is_some() => &[[32, 0], [16, 0], [16, 1]],
+            (Self::Tiles, false, _) if tier.f16 => &[[32, 0], [16, 0]],
+            (Self::Tiles, ..) => &[[32, 0]],
             // A CPU adapter runs the 8 lanes of a tile as one vector: rows of several tiles share a read of the input, and
             // small workgroups spread evenly over few cores. More rows share more, as long as every core has a workgroup.
             (Self::Matvec, true, true) => &[[4, 8], [2, 8], [8, 8]],
@@ -82,6 +91,7 @@ impl Slot {
     /// that its caches cannot hold.
     fn size(self, tier: Tier) -> [u32; 3] {
         match (self, tier.cpu) {
+            (Self::Tiles, _) => [2048, 2048, 512],
             (Self::Matvec, true) => [1536, 576, 1],
             (Self::MatvecManyRows, true) => [MANY_ROWS * 2, 576, 1],
             (Self::Matvec, false) => [1536, 4096, 1],
@@ -98,7 +108,8 @@ impl Slot {
 pub struct Measured {
     /// Which one.
     pub slot: Slot,
-    /// The shortest time of each choice in seconds, the usual one first; shorter where the time was up.
+    /// The shortest time of each choice in seconds, the usual one first; shorter where the time was up. Infinite: the choice
+    /// does not work on this GPU.
     pub seconds: Vec<f64>,
     /// The one that is taken.
     pub chosen: usize,
@@ -119,9 +130,22 @@ const MOST_REPEATS: usize = 64;
 /// # Errors
 /// A lost GPU or too little memory.
 pub async fn measure(gpu: &Gpu, budget: f64, now: &dyn Fn() -> f64) -> Result<(Tuning, Vec<Measured>), Error> {
+    measure_slots(gpu, &Slot::ALL, budget, now).await
+}
+
+/// [`measure`] of some slots.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn measure_slots(
+    gpu: &Gpu,
+    slots: &[Slot],
+    budget: f64,
+    now: &dyn Fn() -> f64,
+) -> Result<(Tuning, Vec<Measured>), Error> {
     let (tier, start) = (gpu.tier(), now());
     let (mut tuning, mut measured) = (Tuning::default(), Vec::new());
-    for slot in Slot::ALL {
+    for slot in slots.iter().copied() {
         let n = slot.choices(tier).len();
         if n < 2 {
             continue;
@@ -131,21 +155,38 @@ pub async fn measure(gpu: &Gpu, budget: f64, now: &dyn Fn() -> f64) -> Result<(T
             break;
         }
         let bench = Bench::new(gpu, slot)?;
-        let (mut plans, mut once) = (Vec::new(), 0.0);
+        let (mut runs, mut once, mut usual) = (Vec::new(), 0.0, Vec::new());
         for choice in 0..n {
             // Compiling takes most of the time.
             if choice > 0 && time_is_up() {
                 break;
             }
-            let plan = bench.plan(slot.set(Tuning::default(), choice))?;
-            bench.time(&plan, 1, now).await?;
-            once = bench.time(&plan, 1, now).await?;
-            plans.push(plan);
+            let run = match bench.run(slot.set(Tuning::default(), choice), now).await {
+                // A driver that offers what it cannot compile: experimental features are that.
+                Err(Error::Gpu(GpuError::Validation { .. })) if slot == Slot::Tiles && choice > 0 => None,
+                run => Some(run?),
+            };
+            let Some((plan, y, seconds)) = run else {
+                runs.push(None);
+                continue;
+            };
+            if slot == Slot::Tiles {
+                let found = gpu.read(&y, 0, (bench.n_tokens * bench.matrix.n_rows) as usize).await?;
+                if choice == 0 {
+                    usual = found;
+                } else if self_test::nmse(&found, &usual) > self_test::BUDGET {
+                    runs.push(None);
+                    continue;
+                }
+            }
+            once = seconds;
+            runs.push(Some(plan));
         }
         let repeats = ((LEAST_SECONDS / f64::max(once, 1e-6)).ceil() as usize).clamp(1, MOST_REPEATS);
-        let mut seconds = vec![f64::INFINITY; plans.len()];
+        let mut seconds = vec![f64::INFINITY; runs.len()];
         for _ in 0..ROUNDS {
-            for (plan, shortest) in plans.iter().zip(&mut seconds) {
+            for (plan, shortest) in runs.iter().zip(&mut seconds) {
+                let Some(plan) = plan else { continue };
                 *shortest = shortest.min(bench.time(plan, repeats, now).await? / repeats as f64);
             }
         }
@@ -166,7 +207,9 @@ fn fastest(seconds: &[f64]) -> usize {
 /// One product, to be computed in several ways.
 struct Bench<'g> {
     gpu: &'g Gpu,
+    slot: Slot,
     matrix: Matrix,
+    x: Buffer,
     n_tokens: u32,
 }
 
@@ -176,18 +219,23 @@ impl<'g> Bench<'g> {
         // What the weights are does not matter, how many there are does.
         let data = self_test::weights(TensorType::Q4_0, n_cols as usize).repeat(n_rows as usize);
         let matrix = self_test::matrix(gpu, TensorType::Q4_0, &data, [n_rows as usize, n_cols as usize])?;
-        Ok(Self { gpu, matrix, n_tokens })
+        let x = gpu.buffer_with("x", &self_test::inputs(1, (n_tokens * n_cols) as usize))?;
+        Ok(Self { gpu, slot, matrix, x, n_tokens })
     }
 
-    fn plan(&self, tuning: Tuning) -> Result<Plan, Error> {
-        let Self { gpu, matrix, n_tokens } = self;
-        let x = gpu.buffer("x", u64::from(n_tokens * matrix.n_cols) * 4)?;
+    /// The product with a choice, its result, and the seconds it takes once it is compiled.
+    async fn run(&self, tuning: Tuning, now: &dyn Fn() -> f64) -> Result<(Plan, Buffer, f64), Error> {
+        let Self { gpu, slot, matrix, x, n_tokens } = self;
         let y = gpu.buffer("y", u64::from(n_tokens * matrix.n_rows) * 4)?;
         let shape = Shape { n_tokens: *n_tokens, y_stride: matrix.n_rows, y_offset: 0 };
-        let variant = Variant::of(gpu.tier(), tuning, *n_tokens, matrix.n_rows, matrix.n_cols);
+        let usual = || Variant::of(gpu.tier(), tuning, *n_tokens, matrix.n_rows, matrix.n_cols);
+        let rounded = if *slot == Slot::Tiles { Variant::rounded(gpu.tier(), tuning) } else { None };
         let mut plan = PlanBuilder::new(gpu);
-        matmul::launch_variant(&mut plan, variant, matrix, &x, &y, shape, Epilogue::Store)?;
-        Ok(plan.build()?)
+        matmul::launch_variant(&mut plan, rounded.unwrap_or_else(usual), matrix, x, &y, shape, Epilogue::Store)?;
+        let plan = plan.build()?;
+        self.time(&plan, 1, now).await?;
+        let seconds = self.time(&plan, 1, now).await?;
+        Ok((plan, y, seconds))
     }
 
     async fn time(&self, plan: &Plan, repeats: usize, now: &dyn Fn() -> f64) -> Result<f64, Error> {
@@ -206,18 +254,23 @@ impl<'g> Bench<'g> {
 mod tests {
     use super::*;
 
-    const TIERS: [Tier; 4] = [
-        Tier { cpu: true, broadcast: true },
-        Tier { cpu: true, broadcast: false },
-        Tier { cpu: false, broadcast: true },
-        Tier { cpu: false, broadcast: false },
+    const TIERS: [Tier; 5] = [
+        tier(true, true, false),
+        tier(true, false, true),
+        tier(false, true, false),
+        tier(false, false, false),
+        tier(false, true, true),
     ];
+
+    const fn tier(cpu: bool, broadcast: bool, f16: bool) -> Tier {
+        Tier { cpu, broadcast, f16, matrix_units: None }
+    }
 
     #[test]
     fn a_damaged_table_is_the_usual_one() {
-        let damaged: Tuning = serde_json::from_str("[9,255,1,0,7]").expect("five numbers");
+        let damaged: Tuning = serde_json::from_str("[4,9,255,1,0,7]").expect("six numbers");
         for tier in TIERS {
-            for slot in [Slot::Matvec, Slot::MatvecManyRows, Slot::Lanes] {
+            for slot in [Slot::Tiles, Slot::Matvec, Slot::MatvecManyRows, Slot::Lanes] {
                 assert_eq!(slot.chosen(tier, damaged), slot.chosen(tier, Tuning::default()), "{slot:?} on {tier}");
             }
         }
@@ -228,6 +281,7 @@ mod tests {
     fn a_choice_is_taken_when_it_is_clearly_faster() {
         assert_eq!(fastest(&[1.0, 0.97, 1.2]), 0, "noise");
         assert_eq!(fastest(&[1.0, 0.9, 0.8]), 2);
+        assert_eq!(fastest(&[1.0, f64::INFINITY, 0.5]), 2, "one that does not work is none");
         assert_eq!(fastest(&[]), 0);
     }
 

@@ -22,6 +22,7 @@ pub mod dequantize;
 pub mod embedding;
 mod error;
 pub mod gated_attention;
+pub mod half_rows;
 pub mod kv_cache;
 pub mod llama;
 pub mod matmul;

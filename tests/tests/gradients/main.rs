@@ -6,12 +6,13 @@ mod models;
 use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::TensorType;
+use adapter_engine::gpu::{GpuOptions, Tuning};
 use adapter_engine::llama::{Config, weight_bytes};
 use adapter_engine::train::{AdapterGradients, Batch, Operands, Trainer, gradients, gradients_with, memory};
 use adapter_engine::{Error, formats::Gguf};
 use adapter_reference::adaption_prompt::{AdaptionPrompt, GateKind as TwinKind};
 use adapter_reference::{narrow, widen};
-use adapter_tests::{baseline_gpu, gpu, ids, json, load_tiny, one_at_a_time, tensor, tiny_adapter};
+use adapter_tests::{baseline_gpu, gpu, ids, json, like_a_gpu, load_tiny, one_at_a_time, tensor, tiles, tiny_adapter};
 use pollster::block_on;
 
 fn step(model: &Model, file: &AdapterFile, batch: &Batch) -> AdapterGradients {
@@ -39,7 +40,7 @@ fn relative(found: &[f32], wanted: &[f32]) -> f64 {
 #[test]
 fn prompts_and_gates_have_the_gradients_of_float64_autograd() {
     let _turn = one_at_a_time();
-    for gpu in [gpu(), baseline_gpu()] {
+    for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
         let model = load_tiny(gpu, "f32");
         for kind in [GateKind::PAPER, GateKind::LINEAR, GateKind::PEFT] {
             let result = step(&model, &tiny_adapter(kind), &tiny_batch());
@@ -126,7 +127,7 @@ fn gate_and_up_of_different_formats_train() {
         };
         let all: Vec<u32> = texts.iter().flat_map(|(ids, _)| ids.clone()).collect();
         let wanted = twin.packed_loss_and_gradients(&all, &targets, &[0, texts[0].0.len()], &adaption).unwrap();
-        for gpu in [gpu(), baseline_gpu()] {
+        for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
             let model = models::load_bytes(gpu, &bytes);
             for middles in [1, file.n_layers] {
                 let trainer = Trainer::with_middles(&model, file.n_layers, file.adapter_len, 40, middles).unwrap();
@@ -165,13 +166,42 @@ fn blocks_that_keep_only_their_input_have_the_same_gradients() {
     assert!(all.len() > 2 && all.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
+/// Rounded on request: the loss and the direction of the gradients stay.
+#[test]
+fn rounded_gradients_are_off_by_thousandths() {
+    let _turn = one_at_a_time();
+    let gpu = like_a_gpu();
+    for format in ["q8_0", "q4_1", "q6_k"] {
+        let (model, file) = (load_tiny(gpu, format), tiny_adapter(GateKind::PAPER));
+        let (batch, n_tokens) = (tiny_batch(), 48);
+        let exact = step(&model, &file, &batch);
+        for (choice, tuning) in tiles(gpu) {
+            gpu.set_tuning(tuning);
+            let trainer = Trainer::new(&model, file.n_layers, file.adapter_len, n_tokens).unwrap();
+            let unasked = block_on(gradients_with(&trainer, &file, &batch)).unwrap();
+            let found = block_on(gradients_with(&trainer.rounded(true), &file, &batch)).unwrap();
+            gpu.set_tuning(Tuning::default());
+            assert_eq!(unasked, exact, "nobody asked for it");
+            let dprompts = relative(&found.dprompts, &exact.dprompts);
+            let dgates = relative(&found.dgates, &exact.dgates);
+            println!(
+                "gradients::{format} in tiles {choice:?}: loss {:.6} of {:.6}, d_prompts {dprompts:.1e} d_gates {dgates:.1e} <= 5e-3",
+                found.loss, exact.loss
+            );
+            assert!((found.loss - exact.loss).abs() <= 1e-3, "{} {}", found.loss, exact.loss);
+            assert_eq!(choice[0] == 32, found == exact);
+            assert!(dprompts <= 5e-3 && dgates <= 5e-3, "{format} {choice:?}: {dprompts} {dgates}");
+        }
+    }
+}
+
 #[test]
 fn memory_is_foretold() {
     let _turn = one_at_a_time();
     for format in ["f32", "q4_1", "q6_k"] {
         for (n_layers, adapter_len, max_tokens) in [(3, 10, 48), (1, 1, 1), (4, 30, 333)] {
             // A device of its own: nothing else is counted.
-            let gpu = adapter_tests::open(&adapter_engine::gpu::GpuOptions::default());
+            let gpu = adapter_tests::open(&GpuOptions::default());
             let model = load_tiny(&gpu, format);
             let trainer = Trainer::new(&model, n_layers, adapter_len, max_tokens).unwrap();
             let bytes = adapter_tests::read(&format!("tiny-llama/tiny-{format}.gguf"));
@@ -183,6 +213,29 @@ fn memory_is_foretold() {
             assert!(found.abs_diff(wanted) * 1000 <= wanted, "{found} foretold, {wanted} in use");
             assert_eq!(trainer.middles(), foretold.middles);
         }
+    }
+}
+
+/// Rounding takes its memory in the first step.
+#[test]
+fn memory_for_rounding_is_foretold() {
+    let _turn = one_at_a_time();
+    for (format, max_tokens) in [("f32", 48), ("q4_1", 48), ("q6_k", 333)] {
+        let gpu = adapter_tests::open(&GpuOptions { like_a_gpu: true, ..GpuOptions::default() });
+        gpu.set_tuning(tiles(&gpu).pop().unwrap().1);
+        let (model, file) = (load_tiny(&gpu, format), tiny_adapter(GateKind::PAPER));
+        let trainer = Trainer::new(&model, file.n_layers, file.adapter_len, max_tokens).unwrap().rounded(true);
+        let before = gpu.used_bytes();
+        let ids: Vec<u32> = (0..max_tokens).map(|i| i % 320).collect();
+        let mut batch = Batch::default();
+        batch.push(&ids, &vec![true; ids.len()]);
+        block_on(gradients_with(&trainer, &file, &batch)).unwrap();
+        let foretold = memory(model.config(), 0, file.n_layers, file.adapter_len, max_tokens);
+        let foretold = foretold.rounded(model.config(), max_tokens).rounding;
+        // The weights are f32 in one of them: nothing is rounded there.
+        let (wanted, found) = (gpu.used_bytes() - before, if format == "f32" { 0 } else { foretold });
+        println!("memory::{format}[T={max_tokens}] rounding {found} of {wanted} bytes");
+        assert!(found.abs_diff(wanted) <= 64, "{found} foretold, {wanted} in use");
     }
 }
 
@@ -207,7 +260,7 @@ fn seven_billion_weights_train_in_five_gigabytes() {
 #[test]
 fn a_batch_over_the_binding_limit_names_the_longest_that_fits() {
     let _turn = one_at_a_time();
-    let options = adapter_engine::gpu::GpuOptions { max_binding_bytes: Some(1 << 20), ..Default::default() };
+    let options = GpuOptions { max_binding_bytes: Some(1 << 20), ..Default::default() };
     let small = adapter_tests::open(&options);
     let model = load_tiny(&small, "q4_1");
     let Err(error) = Trainer::new(&model, 3, 10, 4096) else { panic!("a buffer over the limit") };

@@ -9,7 +9,7 @@ use adapter_engine::gpu::Buffer;
 use adapter_engine::ops::attention::{self, BackwardOperands, Heads, Operands, Variant};
 use adapter_engine::ops::gated_attention::{self, Gradients, PromptCache};
 use adapter_engine::ops::kv_cache::{CacheFormat, LayerCache};
-use adapter_engine::ops::matmul::BackwardVariant;
+use adapter_engine::ops::matmul::{BackwardVariant, Tiles};
 use adapter_engine::ops::rope::{self, Packed, Rope, Scaling};
 use adapter_engine::ops::swiglu::Rows;
 use adapter_engine::ops::{cross_entropy, matmul, rms_norm, swiglu};
@@ -98,7 +98,7 @@ pub fn swiglu(bench: &mut Bench<'_>) {
 }
 
 pub fn matmul(bench: &mut Bench<'_>) {
-    let shapes = TensorType::supported().map(|format| (format, 41, 512, 5));
+    let shapes = TensorType::supported().flat_map(|format| [(format, 41, 512, 5), (format, 44, 512, 5)]);
     let more =
         [(1, 32, 1), (7, 64, 2), (8, 96, 3), (9, 32, 4), (36, 160, 9), (64, 32, 17), (100, 96, 130), (257, 64, 66)];
     let more = more.map(|(n_rows, n_cols, n_tokens)| (TensorType::Q4_1, n_rows, n_cols, n_tokens));
@@ -112,8 +112,16 @@ pub fn matmul(bench: &mut Bench<'_>) {
         let dx = twin::matmul::backward(&widen(&dy), &w, n_cols);
         let shape = matmul::Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
         let dy = bench.input(&dy);
-        let mut variants = vec![BackwardVariant::Registers, BackwardVariant::Tiled];
-        if bench.gpu.tier().broadcast {
+        let mut variants = Vec::new();
+        // What rounds takes rows in fours, what does not is tried with those that are none.
+        if bench.gpu.tier().f16 && n_rows % 4 == 0 {
+            variants.push(BackwardVariant::Tiled { tiles: Tiles::F16 });
+            variants.extend(bench.gpu.tier().matrix_units.map(BackwardVariant::Cooperative));
+        }
+        if n_rows != 44 {
+            variants.extend([BackwardVariant::Registers, BackwardVariant::Tiled { tiles: Tiles::F32 }]);
+        }
+        if n_rows != 44 && bench.gpu.tier().broadcast {
             variants.extend((1..=4).map(|octets| BackwardVariant::Tokens { octets }));
         }
         for (add, variant) in variants.into_iter().flat_map(|variant| [(false, variant), (true, variant)]) {

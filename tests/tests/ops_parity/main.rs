@@ -20,11 +20,13 @@ use std::collections::BTreeSet;
 type Cases = fn(&mut Bench<'_>);
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, Cases); 19] = [
+const OPS: [(&str, Cases); 21] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
     ("matmul_tiled", products::matmul_tiled),
+    ("half_rows", products::half_rows),
+    ("matmul_cooperative", products::matmul_cooperative),
     ("matmul_lanes", products::matmul_lanes),
     ("rms_norm", pointwise::rms_norm),
     ("rope", pointwise::rope),
@@ -75,8 +77,10 @@ fn every_kernel_equals_its_twin() {
     let missing: Vec<_> = KERNELS
         .iter()
         .map(|kernel| kernel.name)
-        // The tier says whether this GPU has subgroups.
+        // The tier says what this GPU has.
         .filter(|name| !SUBGROUPS.contains(name) || gpu().tier().broadcast)
+        .filter(|name| *name != "half_rows" || gpu().tier().f16)
+        .filter(|name| !name.ends_with("_cooperative") || gpu().tier().matrix_units.is_some())
         .filter(|name| !ran.contains(name))
         .collect();
     assert!(std::env::var_os("OPS").is_some() || missing.is_empty(), "kernels without a row in OPS: {missing:?}");

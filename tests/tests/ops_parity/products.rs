@@ -2,9 +2,11 @@
 
 use super::bench::{Bench, F32, QUANTIZED};
 use adapter_engine::formats::{TensorInfo, TensorType};
-use adapter_engine::gpu::{Tier, Tuning};
+use adapter_engine::gpu::{MatrixUnits, Tier, Tuning};
 use adapter_engine::ops::embedding;
-use adapter_engine::ops::matmul::{self, Epilogue, Input, MANY_ROWS, MANY_TOKENS, Matrix, Norm, Shape, Variant};
+use adapter_engine::ops::matmul::{
+    self, Columns, Epilogue, Input, MANY_ROWS, MANY_TOKENS, Matrix, Norm, Shape, Tiles, Variant,
+};
 use adapter_engine::tuning::Slot;
 use adapter_engine::weights::{Loader, Order};
 use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
@@ -152,7 +154,8 @@ fn name_of(variant: Variant) -> &'static str {
     match variant {
         Variant::Matvec { .. } => "matvec",
         Variant::Registers { .. } => "matmul",
-        Variant::Tiled => "matmul_tiled",
+        Variant::Tiled { .. } => "matmul_tiled",
+        Variant::Cooperative(_) => "matmul_cooperative",
         Variant::Lanes { .. } => "matmul_lanes",
     }
 }
@@ -227,7 +230,7 @@ pub fn matmul(bench: &mut Bench<'_>) {
 
 /// The tiers whose variants run on the GPU of the tests, with each of `slots`.
 fn tuned(bench: &Bench<'_>, slots: &[Slot]) -> Vec<(Tier, Slot)> {
-    let tiers = [(true, true), (false, false)].map(|(cpu, broadcast)| Tier { cpu, broadcast });
+    let tiers = [(true, true), (false, false)].map(|(cpu, broadcast)| Tier { cpu, broadcast, ..Tier::default() });
     let run = tiers.into_iter().filter(|tier| !tier.broadcast || bench.gpu.tier().broadcast);
     run.flat_map(|tier| slots.iter().map(move |slot| (tier, *slot))).collect()
 }
@@ -240,7 +243,83 @@ fn choices(tier: Tier, slot: Slot, n_tokens: u32) -> Vec<Variant> {
 }
 
 pub fn matmul_tiled(bench: &mut Bench<'_>) {
-    many_tokens(bench, Variant::Tiled);
+    many_tokens(bench, Variant::Tiled { tiles: Tiles::F32 });
+    if bench.gpu.tier().f16 {
+        many_tokens(bench, Variant::Tiled { tiles: Tiles::F16 });
+        uneven_rows(bench, Variant::Tiled { tiles: Tiles::F16 });
+    }
+}
+
+pub fn matmul_cooperative(bench: &mut Bench<'_>) {
+    if let Some(units) = bench.gpu.tier().matrix_units {
+        many_tokens(bench, Variant::Cooperative(units));
+        uneven_rows(bench, Variant::Cooperative(units));
+        // As on a GPU whose subgroups may be wider than they turn out to be: the last ones repeat others' work.
+        let (narrowest, widest) = units.subgroups;
+        let units = MatrixUnits { subgroups: (narrowest, widest * 4), ..units };
+        epilogues(bench, Variant::Cooperative(units), TensorType::Q4_1, 100, 66);
+    }
+}
+
+/// Inputs that f16 cannot hold, none of them or only the largest, and a row that is all zeros.
+fn uneven_rows(bench: &mut Bench<'_>, variant: Variant) {
+    let (n_rows, n_cols, n_tokens) = (41, 512, 9);
+    for (name, factor, outlier) in
+        [("tiny", 1e-20, 1.0), ("small", 1e-6, 1.0), ("large", 1e5, 1.0), ("huge", 1e20, 1.0), ("outlier", 1.0, 3000.0)]
+    {
+        let case = format!("{}[{variant:?},Q4_0,N={n_rows},C={n_cols},T={n_tokens},{name}]", name_of(variant));
+        if !bench.wants(&case) {
+            continue;
+        }
+        let (matrix, w) = matrix(bench, TensorType::Q4_0, n_rows, n_cols, 5);
+        let mut x = uniform(9, n_tokens * n_cols, -2.0 * factor, 2.0 * factor);
+        x.chunks_exact_mut(n_cols).for_each(|row| row[7] *= outlier);
+        x[2 * n_cols..3 * n_cols].fill(0.0);
+        let wanted = narrow(&twin::forward(&widen(&x), &w, n_cols));
+        let (x, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
+        let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
+        bench.run(|plan| matmul::launch_variant(plan, variant, &matrix, &x, &y, shape, Epilogue::Store).unwrap());
+        bench.compare(&case, &y, &wanted, QUANTIZED);
+    }
+}
+
+/// Rows in f16 and their scales.
+pub fn half_rows(bench: &mut Bench<'_>) {
+    if !bench.gpu.tier().f16 {
+        return;
+    }
+    for (n_cols, n_tokens, factor, first, of) in [
+        (32, 1, 1.0, 0, 32),
+        (96, 7, 1e-3, 0, 96),
+        (576, 3, 1e6, 0, 576),
+        (4096, 66, 1.0, 0, 4096),
+        (288, 5, 1e-30, 0, 288),
+        (100, 9, 1.0, 36, 144),
+    ] {
+        let case = format!("half_rows[C={n_cols} from {first} of {of},T={n_tokens},up to {factor}]");
+        if !bench.wants(&case) {
+            continue;
+        }
+        let mut x = uniform(17, n_tokens * of, -factor, factor);
+        x[first + n_cols - 1] = 1000.0 * factor;
+        let taken: Vec<f32> = x.chunks_exact(of).flat_map(|row| row[first..first + n_cols].to_vec()).collect();
+        let (halves, scales) = adapter_reference::half_rows::forward(&widen(&taken), n_cols);
+        let (input, mut out) = (bench.input(&x), None);
+        bench.run(|plan| {
+            let columns = Columns { first: first as u32, n: n_cols as u32, of: of as u32 };
+            out = Some(matmul::launch_half_rows(plan, &input, n_tokens as u32, columns).unwrap());
+        });
+        let (x_half, scale) = out.unwrap();
+        let words: Vec<u32> = pollster::block_on(bench.gpu.read(&x_half, 0, n_tokens * n_cols / 2)).unwrap();
+        let found = words.iter().flat_map(|word| [*word as u16, (word >> 16) as u16]);
+        let found: Vec<f32> = found.map(|bits| half::f16::from_bits(bits).to_f32()).collect();
+        let found_scales: Vec<f32> = pollster::block_on(bench.gpu.read(&scale, 0, n_tokens)).unwrap();
+        bench.cases += 1;
+        let error = adapter_tests::nmse(&found, &narrow(&halves));
+        if error > QUANTIZED || found_scales != narrow(&scales) {
+            bench.failures.push(format!("{case}: NMSE {error:.1e}, scales {found_scales:?} instead of {scales:?}"));
+        }
+    }
 }
 
 /// Chosen as an adapter without subgroups gets it, and with few blocks a thread so that lanes past the last block exist.

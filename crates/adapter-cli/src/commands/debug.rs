@@ -52,7 +52,8 @@ pub fn logits(global: &Global, flags: &Logits) -> Result<(), Failure> {
     };
     let wanted = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let context = Some(flags.model.context.unwrap_or(wanted));
-    let options = SessionOptions { context, cache_format: flags.model.kv.format(), ..SessionOptions::default() };
+    let options =
+        SessionOptions { context, cache_format: flags.model.kv.format(), exact: true, ..SessionOptions::default() };
     let mut session = Session::new(&model, &options)?;
     session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
     let rows = if flags.last { Rows::Last } else { Rows::All };

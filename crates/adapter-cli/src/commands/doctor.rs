@@ -72,7 +72,10 @@ fn tuning(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
         let choices = row.slot.choices(gpu.tier());
         let micros = |at: usize| row.seconds.get(at).map_or(0.0, |seconds| seconds * 1e6);
         if global.verbose {
-            let times = (0..choices.len()).map(|at| format!("{:?} {:.0} us", choices[at], micros(at)));
+            let times = choices.iter().zip(&row.seconds).map(|(choice, seconds)| match seconds.is_finite() {
+                true => format!("{choice:?} {:.0} us", seconds * 1e6),
+                false => format!("{choice:?} does not work here"),
+            });
             output::note(&format!("  {:<20} {}", row.slot.name(), times.collect::<Vec<_>>().join(", ")));
         }
         if row.chosen > 0 {

@@ -72,6 +72,21 @@ impl Gpu {
         Ok(Buffer(Arc::new(Counted { raw, size, used_bytes: Arc::clone(&self.0.used_bytes) })))
     }
 
+    /// A buffer of `size` bytes or more that everybody who asks for `what` shares: what is written there holds until the next
+    /// launch that writes there, and no longer.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn scratch(&self, what: &'static str, size: u64) -> Result<Buffer, GpuError> {
+        let Ok(mut held) = self.0.scratch.lock() else { return self.buffer(what, size) };
+        if let Some(buffer) = held.get(what).filter(|buffer| buffer.size() >= size) {
+            return Ok(buffer.clone());
+        }
+        let buffer = self.buffer(what, size)?;
+        held.insert(what, buffer.clone());
+        Ok(buffer)
+    }
+
     /// A storage buffer filled with `data`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
+use super::Buffer;
 use super::kernel::Pipeline;
 use super::preprocess::PreprocessError;
 use super::profile::Profile;
@@ -23,6 +24,9 @@ pub struct GpuOptions {
     pub max_binding_bytes: Option<u64>,
     /// Time every kernel with timestamp queries (slower: one pass a kernel).
     pub profile: bool,
+    /// A CPU adapter gets the kernels of a GPU, so that tests run here what runs there.
+    #[doc(hidden)]
+    pub like_a_gpu: bool,
     /// Replaces text in one kernel, so that tests can show that they notice a wrong one.
     #[doc(hidden)]
     pub poison: Option<Poison>,
@@ -33,12 +37,49 @@ pub struct GpuOptions {
 pub type Poison = (&'static str, &'static str, &'static str);
 
 /// Which kernel variants this GPU gets, decided once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tier {
     /// Every subgroup has at least 8 lanes and `subgroupBroadcast` works: inputs are read once a lane and passed around.
     pub broadcast: bool,
     /// The adapter is a CPU: no workgroup memory tiling, one thread a row, no split of the channels over threads.
     pub cpu: bool,
+    /// Kernels may compute and store in f16.
+    pub f16: bool,
+    /// Units that multiply small matrices of f16 and add up in f32.
+    pub matrix_units: Option<MatrixUnits>,
+}
+
+/// Cooperative matrices: natively, on GPUs with tensor cores or their like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatrixUnits {
+    /// Rows and columns of a matrix: 8 or 16.
+    pub size: u32,
+    /// Threads of the smallest and the largest subgroup, which work on one matrix together.
+    pub subgroups: (u32, u32),
+}
+
+impl MatrixUnits {
+    /// Matrices of f16 with sums in f32, the largest of those that `adapter` and WGSL both know.
+    fn of(adapter: &wgpu::Adapter) -> Option<Self> {
+        use wgpu::CooperativeScalarType::{F16, F32};
+        let needed =
+            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        let info = adapter.get_info();
+        let fits = adapter.features().contains(needed)
+            && info.subgroup_min_size >= 8
+            && info.subgroup_max_size <= 128
+            && info.subgroup_max_size.is_power_of_two()
+            // What the kernel needs at most; WebGPU promises half.
+            && adapter.limits().max_compute_workgroup_storage_size >= 32 << 10;
+        let kinds = adapter.cooperative_matrix_properties().into_iter();
+        let size = kinds
+            .filter(|kind| (kind.ab_type, kind.cr_type) == (F16, F32))
+            .filter(|kind| kind.m_size == kind.n_size && kind.n_size == kind.k_size && [8, 16].contains(&kind.m_size))
+            .map(|kind| kind.m_size)
+            .max();
+        let subgroups = (info.subgroup_min_size, info.subgroup_max_size);
+        size.filter(|_| fits).map(|size| Self { size, subgroups })
+    }
 }
 
 impl std::fmt::Display for Tier {
@@ -46,6 +87,12 @@ impl std::fmt::Display for Tier {
         f.write_str("baseline")?;
         if self.broadcast {
             f.write_str("+subgroups")?;
+        }
+        if self.f16 {
+            f.write_str("+f16")?;
+        }
+        if let Some(MatrixUnits { size, .. }) = self.matrix_units {
+            write!(f, "+matrices of {size} x {size}")?;
         }
         if self.cpu {
             f.write_str(" (CPU adapter)")?;
@@ -57,7 +104,7 @@ impl std::fmt::Display for Tier {
 /// Which of its variants each op takes on this GPU, by number: what they mean is the ops' affair ([`crate::tuning`]). All zeros
 /// is the usual.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tuning(pub [u8; 5]);
+pub struct Tuning(pub [u8; 6]);
 
 /// One GPU of this machine, as `doctor` lists it.
 #[derive(Debug, Clone)]
@@ -204,6 +251,7 @@ pub(super) struct Inner {
     pub(super) limits: wgpu::Limits,
     tuning: Mutex<Tuning>,
     pub(super) pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    pub(super) scratch: Mutex<HashMap<&'static str, Buffer>>,
     pub(super) used_bytes: Arc<AtomicU64>,
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) profile: Option<Mutex<Profile>>,
@@ -245,6 +293,15 @@ fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = BACKENDS.0;
     wgpu::Instance::new(descriptor)
+}
+
+/// What wgpu asks for before it hands out a feature that it calls experimental: here, cooperative matrices and no other.
+#[expect(unsafe_code, reason = "the only way to ask for it")]
+fn experimental() -> wgpu::ExperimentalFeatures {
+    // SAFETY: wgpu's words: such a feature may have bugs that are undefined behaviour. The only kernel that uses this one is
+    // `shaders/matmul_cooperative.wgsl`, which indexes nothing outside its slabs, is checked against the f32 kernel on this GPU
+    // before it is chosen (`tuning.rs`), and again whenever a model is loaded (`self_test.rs`).
+    unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 
 fn summarize(adapter: &wgpu::Adapter) -> AdapterSummary {
@@ -347,7 +404,13 @@ impl Gpu {
         }
         let mut features = wgpu::Features::empty();
         if !options.baseline {
-            features |= adapter.features() & wgpu::Features::SUBGROUP;
+            features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16);
+        }
+        let matrix_units = MatrixUnits::of(&adapter).filter(|_| !options.baseline);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if matrix_units.is_some() {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            experimental_features = experimental();
         }
         if options.profile {
             features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
@@ -356,6 +419,7 @@ impl Gpu {
             label: Some("adapter-engine"),
             required_features: features | (adapter.features() & SHARED_FEATURES),
             required_limits: limits.clone(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -382,9 +446,12 @@ impl Gpu {
                 }
             }
         }));
+        let cpu = info.device_type == wgpu::DeviceType::Cpu || summary.name.contains("SwiftShader");
         let tier = Tier {
             broadcast: features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 8,
-            cpu: info.device_type == wgpu::DeviceType::Cpu || summary.name.contains("SwiftShader"),
+            cpu: cpu && !options.like_a_gpu,
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            matrix_units,
         };
         let profile = features
             .contains(wgpu::Features::TIMESTAMP_QUERY)
@@ -399,6 +466,7 @@ impl Gpu {
             limits,
             tuning: Mutex::default(),
             pipelines: Mutex::default(),
+            scratch: Mutex::default(),
             used_bytes: Arc::default(),
             memory_limit_bytes: options.memory_limit_bytes,
             profile,

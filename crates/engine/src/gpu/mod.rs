@@ -8,7 +8,7 @@ mod preprocess;
 mod profile;
 
 pub use buffer::Buffer;
-pub use device::{AdapterSummary, Gpu, GpuError, GpuOptions, Tier, Tuning};
+pub use device::{AdapterSummary, Gpu, GpuError, GpuOptions, MatrixUnits, Tier, Tuning};
 pub use kernel::{BindingKind, KERNELS, Kernel, Pipeline, reflect_bindings, shader_source};
 pub use plan::{Arg, Plan, PlanBuilder, Step, fold_groups};
 pub use preprocess::{Constants, PreprocessError, preprocess};

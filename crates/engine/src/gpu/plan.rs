@@ -63,17 +63,31 @@ pub struct PlanBuilder<'g> {
     pending: Vec<Pending>,
     cuts: Vec<usize>,
     params: Vec<u8>,
+    rounded: bool,
 }
 
 impl<'g> PlanBuilder<'g> {
     /// An empty plan on `gpu`.
     pub fn new(gpu: &'g Gpu) -> Self {
-        Self { gpu, pending: Vec::new(), cuts: Vec::new(), params: Vec::new() }
+        Self { gpu, pending: Vec::new(), cuts: Vec::new(), params: Vec::new(), rounded: false }
     }
 
     /// The GPU the plan is for.
     pub fn gpu(&self) -> &'g Gpu {
         self.gpu
+    }
+
+    /// The same plan, in which an op may round its inputs to f16 where that was measured to be faster on this GPU: what the
+    /// results are for does not need their last bits.
+    #[must_use]
+    pub fn rounded(mut self) -> Self {
+        self.rounded = true;
+        self
+    }
+
+    /// See [`PlanBuilder::rounded`].
+    pub fn may_round(&self) -> bool {
+        self.rounded
     }
 
     /// Adds one launch of a kernel's variant.

@@ -1,9 +1,12 @@
 //! Products with quantized weights: one token (`shaders/matvec.wgsl`), many tokens (`shaders/matmul.wgsl`, and
-//! `shaders/matmul_tiled.wgsl` on wide GPUs); `shaders/matmul_lanes.wgsl` is both on CPU adapters without subgroups.
+//! `shaders/matmul_tiled.wgsl` on wide GPUs, or `shaders/matmul_cooperative.wgsl` on those with units for matrices);
+//! `shaders/matmul_lanes.wgsl` is both on CPU adapters without subgroups.
 
 use super::rms_norm;
 use crate::formats::{Layout, TensorType};
-use crate::gpu::{Arg, Buffer, Constants, Gpu, GpuError, PlanBuilder, Tier, Tuning, constants, fold_groups};
+use crate::gpu::{
+    Arg, Buffer, Constants, Gpu, GpuError, MatrixUnits, PlanBuilder, Tier, Tuning, constants, fold_groups,
+};
 use crate::tuning::Slot;
 
 /// A weight matrix `[N, C]` on the GPU, still quantized, in one or more parts that each fit a binding.
@@ -83,7 +86,12 @@ pub enum Variant {
         tokens: u32,
     },
     /// Many tokens through workgroup memory, 64 x 64 x 32.
-    Tiled,
+    Tiled {
+        /// What weights and input are in there.
+        tiles: Tiles,
+    },
+    /// The same, multiplied by a GPU's units for matrices; weights and input are rounded to f16.
+    Cooperative(MatrixUnits),
     /// `lanes` threads share a row, each with `blocks` blocks of its channels, for `tokens` tokens.
     Lanes {
         /// 1, or the tokens a row is unpacked for.
@@ -97,10 +105,33 @@ pub enum Variant {
     },
 }
 
+/// Numbers in workgroup memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tiles {
+    /// As they are.
+    F32,
+    /// Rounded.
+    F16,
+}
+
+impl Tiles {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// From this many rows on a product with one token has a [choice](Slot::MatvecManyRows) of its own: 32 workgroups of 8 tiles.
 pub const MANY_ROWS: u32 = 2048;
 /// From this many tokens on a product in registers has a [choice](Slot::MatmulManyTokens) of its own.
 pub const MANY_TOKENS: u32 = 128;
+/// From this many tokens on a plan that [may](PlanBuilder::rounded) round its products to f16. Fewer tokens are what prompt lookup
+/// guessed: they are checked with all bits.
+pub const ROUNDED_TOKENS: u32 = 32;
+/// Threads of a workgroup of [`Variant::Cooperative`].
+const COOPERATIVE_THREADS: u32 = 128;
 /// Most floats of workgroup memory in [`Variant::Lanes`]: the 16 KiB that every WebGPU has.
 const SHARES: u32 = 4096;
 
@@ -140,8 +171,28 @@ impl Variant {
                 let [rows, tokens] = slot.chosen(tier, tuning);
                 Self::Registers { x, rows, tokens }
             }
-            (_, false) => Self::Tiled,
+            (_, false) => Self::Tiled { tiles: Tiles::F32 },
         }
+    }
+
+    /// The variant for many tokens that rounds to f16, if a GPU of this tier that is tuned like this has one that is faster.
+    pub fn rounded(tier: Tier, tuning: Tuning) -> Option<Self> {
+        match (Slot::Tiles.chosen(tier, tuning), tier.matrix_units) {
+            ([16, 0], _) => Some(Self::Tiled { tiles: Tiles::F16 }),
+            ([16, _], Some(units)) => Some(Self::Cooperative(units)),
+            _ => None,
+        }
+    }
+
+    /// The variant for a launch in `plan`.
+    fn in_plan(plan: &PlanBuilder<'_>, matrix: &Matrix, n_tokens: u32) -> Self {
+        may_round(plan, matrix, n_tokens)
+            .unwrap_or_else(|| Self::choose(plan.gpu(), n_tokens, matrix.n_rows, matrix.n_cols))
+    }
+
+    /// Whether it reads its input in f16.
+    fn rounds(self) -> bool {
+        matches!(self, Self::Tiled { tiles: Tiles::F16 } | Self::Cooperative(_))
     }
 
     /// [`Variant::Lanes`] for these sizes over `groups` workgroups, or `None` when a row is too long for its workgroup memory.
@@ -187,7 +238,14 @@ impl Variant {
                 set("TOKENS", tokens);
                 ("matmul", Some(x))
             }
-            Self::Tiled => ("matmul_tiled", None),
+            Self::Tiled { tiles } => {
+                constants.insert("TILES", tiles.name().to_owned());
+                ("matmul_tiled", None)
+            }
+            Self::Cooperative(units) => {
+                constants.extend(cooperative(units, false));
+                ("matmul_cooperative", None)
+            }
             Self::Lanes { tokens, lanes, blocks, .. } => {
                 set("TOKENS", tokens);
                 set("LANES", lanes);
@@ -205,6 +263,39 @@ impl Variant {
         }
         (kernel, constants)
     }
+}
+
+/// [`Variant::rounded`], if `plan` lets this product have it.
+fn may_round(plan: &PlanBuilder<'_>, matrix: &Matrix, n_tokens: u32) -> Option<Variant> {
+    // Weights that are more exact or larger than f16 were chosen for that.
+    let rounds = plan.may_round()
+        && n_tokens >= ROUNDED_TOKENS
+        && !matrix.parts.iter().any(|part| matches!(part.tensor_type, TensorType::F32 | TensorType::BF16));
+    if rounds { Variant::rounded(plan.gpu().tier(), plan.gpu().tuning()) } else { None }
+}
+
+/// How 64 rows (of w, or of its transpose) and 64 tokens are shared among the subgroups of a workgroup with matrix units.
+fn cooperative(MatrixUnits { size, subgroups: (smallest, largest) }: MatrixUnits, transposed: bool) -> Constants {
+    // More of up to 16 subgroups along the tokens; 16 rows at least each, so that gate and up stay together.
+    let (rows, columns) = match COOPERATIVE_THREADS / largest {
+        1 => (1, 1),
+        2 => (1, 2),
+        4 => (2, 2),
+        8 => (2, 4),
+        _ => (4, 4),
+    };
+    let numbers = [
+        ("SIZE", size),
+        ("STEPS", 32 / size),
+        ("SUBGROUPS", rows * columns),
+        ("STAGES", COOPERATIVE_THREADS / smallest),
+        ("COLUMNS", columns),
+        ("ROW_MATRICES", 64 / rows / size),
+        ("COLUMN_MATRICES", 64 / columns / size),
+        ("PIECES", 4 / rows),
+        ("TRANSPOSED", u32::from(transposed)),
+    ];
+    constants(numbers.map(|(name, number)| (name, number.to_string())))
 }
 
 /// Shapes of a product that the matrix does not know.
@@ -230,15 +321,7 @@ pub fn launch(
     shape: Shape,
     epilogue: Epilogue,
 ) -> Result<(), GpuError> {
-    launch_variant(
-        plan,
-        Variant::choose(plan.gpu(), shape.n_tokens, matrix.n_rows, matrix.n_cols),
-        matrix,
-        x,
-        y,
-        shape,
-        epilogue,
-    )
+    launch_variant(plan, Variant::in_plan(plan, matrix, shape.n_tokens), matrix, x, y, shape, epilogue)
 }
 
 /// The RMS norm that a product's input goes through first.
@@ -267,7 +350,7 @@ pub fn launch_normed(
     shape: Shape,
     epilogue: Epilogue,
 ) -> Result<(), GpuError> {
-    let variant = Variant::choose(plan.gpu(), shape.n_tokens, matrix.n_rows, matrix.n_cols);
+    let variant = Variant::in_plan(plan, matrix, shape.n_tokens);
     if variant.norms() {
         return launch_parts(plan, variant, matrix, x, Some(norm), y, shape, epilogue);
     }
@@ -320,6 +403,8 @@ pub fn launch_parts(
 ) -> Result<(), GpuError> {
     let n_blocks = matrix.n_cols / 32;
     let (eps, first_token) = norm.map_or((0.0f32, 0), |norm| (norm.eps, norm.first_token));
+    let whole = Columns { first: 0, n: matrix.n_cols, of: matrix.n_cols };
+    let halves = if variant.rounds() { Some(launch_half_rows(plan, x, shape.n_tokens, whole)?) } else { None };
     for part in &matrix.parts {
         let (kernel, constants) = variant.kernel(&part.layout, epilogue, norm.is_some());
         // With swiglu two tiles of the matrix make one of the result.
@@ -339,7 +424,7 @@ pub fn launch_parts(
                     u64::from(token_tiles) * u64::from(part.n_tiles.div_ceil(rows)),
                 )
             }
-            Variant::Tiled => {
+            Variant::Tiled { .. } | Variant::Cooperative(_) => {
                 let token_tiles = shape.n_tokens.div_ceil(64);
                 (
                     [n_rows, part.n_tiles, n_blocks, y_offset, shape.y_stride, shape.n_tokens, token_tiles, 0],
@@ -359,13 +444,64 @@ pub fn launch_parts(
             Arg::Params(bytemuck::bytes_of(&params)),
             Arg::Whole(&part.q),
             Arg::Whole(&part.s),
-            Arg::Range(x, 0, u64::from(first_token + shape.n_tokens) * row_bytes),
+            match &halves {
+                Some((x_half, _)) => Arg::Whole(x_half),
+                None => Arg::Range(x, 0, u64::from(first_token + shape.n_tokens) * row_bytes),
+            },
             Arg::Whole(y),
         ];
+        args.extend(halves.as_ref().map(|(_, scale)| Arg::Whole(scale)));
         args.extend(norm.map(|norm| Arg::Whole(norm.weight)));
         plan.launch(kernel, &constants, &args, fold_groups(groups))?;
     }
     Ok(())
+}
+
+/// Which columns of rows: all in fours.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub n: u32,
+    /// Of how many.
+    pub of: u32,
+}
+
+/// `x[:, columns]` in f16, `[T, columns.n]`, and what undoes the scale of each row `[T]`, until the next product that rounds: see
+/// `shaders/half_rows.wgsl`.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`], or too little memory.
+pub fn launch_half_rows(
+    plan: &mut PlanBuilder<'_>,
+    x: &Buffer,
+    n_tokens: u32,
+    columns: Columns,
+) -> Result<(Buffer, Buffer), GpuError> {
+    let gpu = plan.gpu();
+    let [half_bytes, scale_bytes] = half_row_bytes(n_tokens, columns.n);
+    let x_half = gpu.scratch("activations in f16", half_bytes)?;
+    let scale = gpu.scratch("scales of activations", scale_bytes)?;
+    let params = [columns.n / 4, n_tokens, columns.of / 4, columns.first / 4];
+    plan.launch(
+        "half_rows",
+        &constants([]),
+        &[
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Range(x, 0, u64::from(n_tokens) * u64::from(columns.of) * 4),
+            Arg::Whole(&x_half),
+            Arg::Whole(&scale),
+        ],
+        fold_groups(u64::from(n_tokens)),
+    )?;
+    Ok((x_half, scale))
+}
+
+/// Bytes of the two buffers of [`launch_half_rows`].
+#[must_use]
+pub fn half_row_bytes(n_tokens: u32, n_cols: u32) -> [u64; 2] {
+    [u64::from(n_tokens) * u64::from(n_cols) * 2, u64::from(n_tokens) * 4]
 }
 
 /// Which kernel computes the transposed product.
@@ -379,7 +515,12 @@ pub enum BackwardVariant {
         octets: u32,
     },
     /// Through workgroup memory, 64 x 64 x 32.
-    Tiled,
+    Tiled {
+        /// What weights and gradient are in there.
+        tiles: Tiles,
+    },
+    /// The same on a GPU's units for matrices, rounded to f16.
+    Cooperative(MatrixUnits),
 }
 
 /// Most octets of [`BackwardVariant::Tokens`]: what is unpacked once meets 32 tokens.
@@ -389,7 +530,7 @@ impl BackwardVariant {
     /// The variant that runs on `gpu`.
     pub fn choose(gpu: &Gpu, n_tokens: u32) -> Self {
         match gpu.tier() {
-            Tier { cpu: false, .. } => Self::Tiled,
+            Tier { cpu: false, .. } => Self::Tiled { tiles: Tiles::F32 },
             Tier { broadcast: false, .. } => Self::Registers,
             _ => {
                 // As few workgroups as can be, filled evenly.
@@ -399,6 +540,23 @@ impl BackwardVariant {
         }
     }
 
+    /// The variant for a launch in `plan`, of this shape; what rounds reads its input four numbers at a time.
+    fn in_plan(plan: &PlanBuilder<'_>, matrix: &Matrix, shape: Shape) -> Self {
+        let Shape { n_tokens, y_stride, y_offset } = shape;
+        let starts = matrix.parts.iter().map(|part| part.first_row);
+        let in_fours = [y_stride, y_offset, matrix.n_rows].into_iter().chain(starts).all(|n| n.is_multiple_of(4));
+        match may_round(plan, matrix, n_tokens).filter(|_| in_fours) {
+            Some(Variant::Tiled { tiles }) => Self::Tiled { tiles },
+            Some(Variant::Cooperative(units)) => Self::Cooperative(units),
+            _ => Self::choose(plan.gpu(), n_tokens),
+        }
+    }
+
+    /// Whether it reads its input in f16.
+    fn rounds(self) -> bool {
+        matches!(self, Self::Tiled { tiles: Tiles::F16 } | Self::Cooperative(_))
+    }
+
     /// Blocks and tokens that a workgroup owns.
     fn tile(self) -> [u32; 2] {
         match self {
@@ -406,7 +564,7 @@ impl BackwardVariant {
             Self::Registers => [2, 8],
             // 4 blocks are no faster and twice the text to compile.
             Self::Tokens { octets } => [2, 8 * octets],
-            Self::Tiled => [2, 64],
+            Self::Tiled { .. } | Self::Cooperative(_) => [2, 64],
         }
     }
 
@@ -426,7 +584,14 @@ impl BackwardVariant {
                 set("OCTETS", octets);
                 "matmul_backward_tokens"
             }
-            Self::Tiled => return ("matmul_backward_tiled", constants),
+            Self::Tiled { tiles } => {
+                constants.insert("TILES", tiles.name().to_owned());
+                return ("matmul_backward_tiled", constants);
+            }
+            Self::Cooperative(units) => {
+                constants.extend(cooperative(units, true));
+                return ("matmul_backward_cooperative", constants);
+            }
         };
         set("BLOCKS", blocks);
         set("WIDE", u32::from(wide));
@@ -448,7 +613,7 @@ pub fn launch_backward(
     shape: Shape,
     add: bool,
 ) -> Result<(), GpuError> {
-    launch_backward_variant(plan, BackwardVariant::choose(plan.gpu(), shape.n_tokens), matrix, dy, dx, shape, add)
+    launch_backward_variant(plan, BackwardVariant::in_plan(plan, matrix, shape), matrix, dy, dx, shape, add)
 }
 
 /// [`launch_backward`] with a given variant.
@@ -468,6 +633,8 @@ pub fn launch_backward_variant(
     let Shape { n_tokens, y_stride, y_offset } = shape;
     for (index, part) in matrix.parts.iter().enumerate() {
         let y_offset = y_offset + part.first_row;
+        let from = Columns { first: y_offset, n: part.n_rows, of: y_stride };
+        let halves = if variant.rounds() { Some(launch_half_rows(plan, dy, n_tokens, from)?) } else { None };
         let wide = y_stride.is_multiple_of(4) && y_offset.is_multiple_of(4);
         // What an earlier part has stored is added to.
         let (kernel, constants) = variant.kernel(&part.layout, add || index > 0, wide);
@@ -475,18 +642,15 @@ pub fn launch_backward_variant(
         let blocks = n_blocks.div_ceil(blocks);
         let band = band(tokens, part.n_rows);
         let params = [part.n_rows, part.n_tiles, n_blocks, y_offset, y_stride, n_tokens, blocks, band];
-        plan.launch(
-            kernel,
-            &constants,
-            &[
-                Arg::Params(bytemuck::bytes_of(&params)),
-                Arg::Whole(&part.q),
-                Arg::Whole(&part.s),
-                Arg::Whole(dy),
-                Arg::Whole(dx),
-            ],
-            fold_groups(u64::from(blocks) * u64::from(n_tokens.div_ceil(tokens))),
-        )?;
+        let mut args = vec![
+            Arg::Params(bytemuck::bytes_of(&params)),
+            Arg::Whole(&part.q),
+            Arg::Whole(&part.s),
+            Arg::Whole(halves.as_ref().map_or(dy, |(dy_half, _)| dy_half)),
+            Arg::Whole(dx),
+        ];
+        args.extend(halves.as_ref().map(|(_, scale)| Arg::Whole(scale)));
+        plan.launch(kernel, &constants, &args, fold_groups(u64::from(blocks) * u64::from(n_tokens.div_ceil(tokens))))?;
     }
     Ok(())
 }

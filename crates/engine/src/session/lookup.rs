@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     fn lookup() -> Lookup {
-        Lookup::new(15, Tier { broadcast: false, cpu: false })
+        Lookup::new(15, Tier::default())
     }
 
     #[test]

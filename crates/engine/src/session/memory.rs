@@ -6,6 +6,7 @@ use crate::layers::block::qkv_width;
 use crate::llama::Config;
 use crate::ops::attention::stretches;
 use crate::ops::kv_cache::PAGE;
+use crate::ops::matmul::half_row_bytes;
 
 /// Positions the cache has room for once it must hold `len`: it doubles, so that growing copies each position once or twice.
 pub(super) fn grown(capacity: u32, len: u32, context: u32) -> u32 {
@@ -33,5 +34,7 @@ pub fn memory(config: &Config, tier: Tier, options: &SessionOptions, n_tokens: u
     let rows = u64::from(chunk) * u64::from(floats_a_row) * 4;
     let head = u64::from(LOGIT_ROWS * channels + config.n_vocab) * 4;
     let stretched = u64::from(stretches(context.next_multiple_of(PAGE)) * heads.n_heads * (heads.head_dim + 2)) * 4;
-    cache + rope + rows + head + stretched
+    let widest = channels.max(attended).max(config.n_ffn);
+    let rounded: u64 = if tier.f16 && !tier.cpu { half_row_bytes(chunk, widest).iter().sum() } else { 0 };
+    cache + rope + rows + head + stretched + rounded
 }

@@ -59,6 +59,9 @@ pub struct SessionOptions {
     pub kept_conversations: u32,
     /// How keys and values are stored.
     pub cache_format: CacheFormat,
+    /// Prompts are computed in f32 even where rounding their products to f16 was measured to be faster: for logits that are
+    /// compared with something.
+    pub exact: bool,
 }
 
 impl SessionOptions {
@@ -95,6 +98,7 @@ pub struct Session {
     capacity: u32,
     cache: Vec<LayerCache>,
     cache_format: CacheFormat,
+    exact: bool,
     /// Conversations set aside, the one used last at the end.
     kept: Vec<Kept>,
     max_kept: usize,
@@ -163,6 +167,7 @@ impl Session {
             capacity: 0,
             cache: Vec::new(),
             cache_format: options.cache_format,
+            exact: options.exact,
             kept: Vec::new(),
             max_kept: options.kept_conversations as usize,
             max_guessed: options
@@ -436,6 +441,9 @@ impl Session {
         }
         let model = self.model.clone();
         let mut plan = PlanBuilder::new(model.gpu());
+        if !self.exact {
+            plan = plan.rounded();
+        }
         let ids = if from_next_id { &self.next_id } else { &self.input_ids };
         embedding::launch(&mut plan, &model.0.embedding, ids, &self.activations.x, n_tokens)?;
         let n = stretches(self.capacity);

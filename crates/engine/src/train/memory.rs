@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 
-use super::buffers::{Buffers, Sizes};
+use super::buffers::{Buffers, Sizes, logit_rows};
+use crate::layers::block::qkv_width;
 use crate::llama::Config;
+use crate::ops::matmul::half_row_bytes;
 
 /// Bytes that adapted blocks keep without being asked: everything for a small model, a few middles for one of 7B weights.
 const KEPT_BYTES: u64 = 384 << 20;
@@ -40,6 +42,8 @@ pub struct Memory {
     pub logits: u64,
     /// Keys, values and gates of all prompts.
     pub adapter: u64,
+    /// The input of one product in f16, where products are [rounded](super::Trainer::rounded).
+    pub rounding: u64,
     /// The adapter's parameters, their gradients and both moments of AdamW, f32; the caller's, not the trainer's.
     pub optimizer: u64,
     /// How many adapted blocks, counted from the last, keep more than their input.
@@ -51,12 +55,23 @@ pub struct Memory {
 impl Memory {
     /// The sum of all items.
     pub fn total(&self) -> u64 {
-        self.weights + self.trainer() + self.optimizer
+        self.weights + self.trainer() + self.rounding + self.optimizer
     }
 
     /// The items that [`Trainer::new`](super::Trainer::new) allocates.
     pub fn trainer(&self) -> u64 {
         self.activations + self.kept + self.logits + self.adapter
+    }
+
+    /// The same run with products that are [rounded](super::Trainer::rounded), of batches of `max_tokens`.
+    #[must_use]
+    pub fn rounded(mut self, config: &Config, max_tokens: u32) -> Self {
+        let heads = config.heads();
+        let widths = [config.n_channels, heads.n_heads * heads.head_dim, qkv_width(heads), 2 * config.n_ffn];
+        let rows = widths.map(|width| half_row_bytes(max_tokens, width));
+        let rows = rows.into_iter().chain([half_row_bytes(logit_rows(config).min(max_tokens), config.n_vocab)]);
+        self.rounding = rows.map(|bytes| bytes[0]).max().unwrap_or(0) + half_row_bytes(max_tokens, 0)[1];
+        self
     }
 }
 
@@ -78,6 +93,7 @@ pub(super) fn count(sizes: Sizes<'_>) -> Memory {
         kept: 0,
         logits: 0,
         adapter: 0,
+        rounding: 0,
         optimizer: numbers * 4 * 4,
         middles,
         largest: ("", 0),

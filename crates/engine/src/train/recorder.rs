@@ -12,12 +12,14 @@ pub(super) struct Recorder<'g> {
     encoder: wgpu::CommandEncoder,
     recorded_macs: u64,
     submit_macs: u64,
+    rounded: bool,
 }
 
 impl<'g> Recorder<'g> {
-    pub(super) fn new(gpu: &'g Gpu) -> Self {
+    /// `rounded`: see [`PlanBuilder::rounded`].
+    pub(super) fn new(gpu: &'g Gpu, rounded: bool) -> Self {
         let submit_macs = if gpu.tier().cpu { 1 } else { SUBMIT_MACS };
-        Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, submit_macs }
+        Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, submit_macs, rounded }
     }
 
     /// Records the launches that `fill` adds, of about `macs` multiplications.
@@ -27,6 +29,9 @@ impl<'g> Recorder<'g> {
         fill: impl FnOnce(&mut PlanBuilder<'_>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
         let mut plan = PlanBuilder::new(self.gpu);
+        if self.rounded {
+            plan = plan.rounded();
+        }
         fill(&mut plan)?;
         plan.build()?.encode(self.gpu, &mut self.encoder);
         self.recorded_macs += macs;

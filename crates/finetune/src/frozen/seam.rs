@@ -62,9 +62,17 @@ impl GpuLlama {
     /// # Errors
     /// Sizes that the engine refuses, too little memory.
     pub fn new(model: &Model, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Result<Self, TrainError> {
-        let trainer = Trainer::new(model, n_layers, adapter_len, max_tokens)?;
+        Self::of(Trainer::new(model, n_layers, adapter_len, max_tokens)?)
+    }
+
+    /// The model of a trainer, such as one that is [rounded](Trainer::rounded).
+    ///
+    /// # Errors
+    /// burn does not take the device.
+    pub fn of(trainer: Trainer) -> Result<Self, TrainError> {
+        let model = trainer.model().clone();
         let device = burn_device(model.gpu())?.autodiff();
-        Ok(Self { model: model.clone(), trainer: Arc::new(trainer), device })
+        Ok(Self { model, trainer: Arc::new(trainer), device })
     }
 
     /// The model.

@@ -79,8 +79,12 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
     let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
     let mut tests = Vec::new();
     for rows in &flags.train {
-        let mut trainer = trainer(&model, shape, *rows, flags.repetitions)?;
-        let memory = train::memory(config, weights, n_layers, flags.adapter_len, rows.n_rows * rows.n_tokens);
+        let mut trainer = trainer(&model, shape, *rows, flags.f16, flags.repetitions)?;
+        let n_tokens = rows.n_rows * rows.n_tokens;
+        let mut memory = train::memory(config, weights, n_layers, flags.adapter_len, n_tokens);
+        if flags.f16 {
+            memory = memory.rounded(config, n_tokens);
+        }
         tests.push(measure(&mut trainer, *rows, flags.repetitions, memory.total() - memory.optimizer)?);
     }
     let summary = gpu.summary().clone();
@@ -107,8 +111,9 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
 }
 
 /// A trainer for `steps` measured steps and the one before them.
-fn trainer(model: &Model, shape: AdapterShape, rows: TrainRows, steps: u32) -> Result<Trainer, Failure> {
-    let llama = GpuLlama::new(model, shape.n_layers, shape.adapter_len, rows.n_rows * rows.n_tokens)?;
+fn trainer(model: &Model, shape: AdapterShape, rows: TrainRows, f16: bool, steps: u32) -> Result<Trainer, Failure> {
+    let step = train::Trainer::new(model, shape.n_layers, shape.adapter_len, rows.n_rows * rows.n_tokens)?;
+    let llama = GpuLlama::of(step.rounded(f16))?;
     let recipe = Recipe::new(LEARNING_RATE, 0, u64::from(steps) + 1);
     Ok(Trainer::new(Frozen::Gpu(Arc::new(llama)), shape, recipe, 0)?)
 }
@@ -122,7 +127,7 @@ fn profile(global: &Global, flags: &Bench, file: &ModelFile, shape: AdapterShape
         if interrupt::requested() {
             return Err(Failure::Interrupted);
         }
-        let mut trainer = trainer(&model, shape, *rows, 1)?;
+        let mut trainer = trainer(&model, shape, *rows, flags.f16, 1)?;
         let batch = batch(*rows, file.config.n_vocab);
         block_on(trainer.train(&batch))?;
         gpu.take_profile();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::text::Tokenizer;
+use adapter_engine::train as step;
 use adapter_finetune::checkpoint::Checkpoint;
 use adapter_finetune::data::{Dataset, Renderer};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
@@ -57,6 +58,9 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     };
     if let Some(n) = flags.show_sample {
         return show.say_raw(&show::samples(&dataset.training.show_sample(&tokenizer, n)?));
+    }
+    if flags.f16 && flags.backend() == Backend::Cpu {
+        return Err(Failure::wrong_use("--backend cpu computes in f32", "leave --f16 out, or train on a GPU"));
     }
     let settings = flags.run_settings(&dataset, shape)?;
     let resolved = flags.resolved(&settings, &file.path);
@@ -130,7 +134,10 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
         return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
     }
     let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
-    let memory = adapter_engine::train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
+    let mut memory = step::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
+    if flags.f16 {
+        memory = memory.rounded(&file.config, *batch_tokens);
+    }
     let (largest, largest_bytes) = memory.largest;
     let items = [
         ("weights", memory.weights),
@@ -138,9 +145,11 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
         ("kept for the way back", memory.kept),
         ("logits", memory.logits),
         ("prompt keys and values", memory.adapter),
+        ("rounding", memory.rounding),
         ("adapter and optimizer", memory.optimizer),
     ];
-    let items: Vec<String> = items.iter().map(|(what, n)| format!("{what} {}", output::bytes(*n))).collect();
+    let items = items.iter().filter(|(_, n)| *n > 0);
+    let items: Vec<String> = items.map(|(what, n)| format!("{what} {}", output::bytes(*n))).collect();
     show.say(&format!(
         "GPU memory: {} ({}); largest buffer {}: {largest}",
         output::bytes(memory.total()),
@@ -156,7 +165,8 @@ fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result
         Backend::Wgpu => {
             let gpu = load::gpu(global, false)?;
             let model = inputs.file.load(&gpu)?;
-            Frozen::Gpu(Arc::new(GpuLlama::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?))
+            let step = step::Trainer::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?;
+            Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(inputs.flags.f16))?))
         }
         Backend::Cpu => {
             let bar = output::bar(0, "Dequantizing {wide_bar} {pos}/{len} tensors");

@@ -47,6 +47,7 @@ impl Finetune {
                save_every);
         flags.train_on_prompt |= file.train_on_prompt;
         flags.strict |= file.strict;
+        flags.f16 |= file.f16;
         if flags.set.is_empty() {
             flags.set = file.set;
         }
