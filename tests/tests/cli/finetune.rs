@@ -191,7 +191,13 @@ fn it_says_beforehand_what_it_will_do() {
     ] {
         assert!(outcome.stdout.contains(word), "{word}\n{}", outcome.stdout);
     }
-    assert!(!home.path("run").exists());
+    assert!(!home.path("run").exists() && !outcome.stdout.contains("rounding"));
+    let rounded = home.run(&format!("finetune {FLAGS} --f16 --dry-run --out HERE/run"));
+    assert_done(&rounded);
+    assert!(rounded.stdout.contains("rounding "), "{}", rounded.stdout);
+    let refused = home.run(&format!("finetune {FLAGS} --f16 --backend cpu --out HERE/run"));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--backend cpu computes in f32") && refused.stderr.contains("hint: "));
     let shown = home.run(&format!("finetune {FLAGS} --show-sample 2"));
     assert_done(&shown);
     assert!(shown.stdout.contains("row 2: ") && shown.stdout.matches('[').count() == 2, "{}", shown.stdout);
