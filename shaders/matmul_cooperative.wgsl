@@ -33,13 +33,22 @@ var<workgroup> w_slab: array<f16, 2560>; // [64 rows, W_PITCH]
 var<workgroup> x_slab: array<f16, 2560>; // [64 tokens, X_PITCH]
 var<workgroup> stage: array<f32, ${16*SIZE*STAGES}>; // a subgroup: [SIZE tokens, 16 rows]
 
-fn write(token: u32, row: u32, value: f32) {
-    if token >= params.n_tokens || row >= params.n_rows { return; }
-    let at = token * params.y_stride + params.y_offset + row;
-#if EPILOGUE == add
-    y[at] += value;
+fn leave(at: u32, tile_row: u32, token: u32) {
+#if EPILOGUE == swiglu
+    // 8 rows of gate, 8 of up.
+    let row = ((tile_row & ~15u) >> 1u) + (tile_row & 7u);
+    if token >= params.n_tokens || row >= params.n_rows || (tile_row & 8u) != 0u { return; }
+    let value = silu(scale[token] * stage[at]) * (scale[token] * stage[at + 8u]);
 #else
-    y[at] = value;
+    let row = tile_row;
+    if token >= params.n_tokens || row >= params.n_rows { return; }
+    let value = scale[token] * stage[at];
+#end
+    let to = token * params.y_stride + params.y_offset + row;
+#if EPILOGUE == add
+    y[to] += value;
+#else
+    y[to] = value;
 #end
 }
 
@@ -48,20 +57,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         @builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgroup: u32,
         @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) n_lanes: u32) {
     let linear = group.y * groups.x + group.x;
-    let first_token = (linear % params.n_token_tiles) * 64u;
-    let first_tile = (linear / params.n_token_tiles) * 8u;
-    let load_tile = min(first_tile + ((index & 63u) >> 3u), params.n_tiles - 1u);
-    let load_token = min(first_token + (index & 63u), params.n_tokens - 1u);
+    let first_column = (linear % params.n_token_tiles) * 64u;
+    let first_row = (linear / params.n_token_tiles) * 64u;
+    let load_tile = min((first_row + (index & 63u)) >> 3u, params.n_tiles - 1u);
+    let load_token = min(first_column + (index & 63u), params.n_tokens - 1u);
     let slab_at = (index & 63u) * X_PITCH;
-    // The rows and tokens of the slabs that belong to this subgroup.
-    let owner = min(subgroup, ${SUBGROUPS}u - 1u);
-    let own_row = (owner / ${COLUMNS}u) * ${ROW_MATRICES*SIZE}u;
-    let own_column = (owner % ${COLUMNS}u) * ${COLUMN_MATRICES*SIZE}u;
-#for r in 0..ROW_MATRICES
-#for t in 0..COLUMN_MATRICES
-    var sum${r}_${t} = coop_mat${SIZE}x${SIZE}<f32, C>();
-#end
-#end
+#import cooperative_sums
     for (var b = 0u; b < params.n_blocks; b++) {
         if index < 64u {
             let w = dequantize_block(load_tile, b, index & 7u);
@@ -88,34 +89,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #import cooperative_step
         workgroupBarrier();
     }
-    // Which thread holds which number of a matrix is the GPU's secret: they come out through workgroup memory, 16 rows at a time.
-    let stage_at = subgroup * ${16*SIZE}u;
-#for p in 0..PIECES
-#for t in 0..COLUMN_MATRICES
-#if SIZE == 16
-    coopStore(sum${p}_${t}, &stage[stage_at], 16u);
-#else
-    coopStore(sum${2*p}_${t}, &stage[stage_at], 16u);
-    coopStore(sum${2*p+1}_${t}, &stage[stage_at + 8u], 16u);
-#end
-    workgroupBarrier();
-    if subgroup < ${SUBGROUPS}u {
-        let row = first_tile * 8u + own_row + ${16*p}u;
-        let token = first_token + own_column + ${SIZE*t}u;
-#if EPILOGUE == swiglu
-        for (var i = lane; i < ${8*SIZE}u; i += n_lanes) {
-            let at = stage_at + (i >> 3u) * 16u + (i & 7u);
-            let factor = scale[min(token + (i >> 3u), params.n_tokens - 1u)];
-            write(token + (i >> 3u), (row >> 1u) + (i & 7u), silu(factor * stage[at]) * (factor * stage[at + 8u]));
-        }
-#else
-        for (var i = lane; i < ${16*SIZE}u; i += n_lanes) {
-            let factor = scale[min(token + (i >> 4u), params.n_tokens - 1u)];
-            write(token + (i >> 4u), row + (i & 15u), factor * stage[stage_at + i]);
-        }
-#end
-    }
-    workgroupBarrier();
-#end
-#end
+#import cooperative_stage
 }

@@ -406,7 +406,7 @@ impl Gpu {
         if !options.baseline {
             features |= adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16);
         }
-        let matrix_units = MatrixUnits::of(&adapter).filter(|_| !options.baseline);
+        let mut matrix_units = MatrixUnits::of(&adapter).filter(|_| !options.baseline);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if matrix_units.is_some() {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -415,7 +415,7 @@ impl Gpu {
         if options.profile {
             features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         }
-        let descriptor = wgpu::DeviceDescriptor {
+        let mut descriptor = wgpu::DeviceDescriptor {
             label: Some("adapter-engine"),
             required_features: features | (adapter.features() & SHARED_FEATURES),
             required_limits: limits.clone(),
@@ -423,10 +423,14 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
-        let (device, queue) = adapter
-            .request_device(&descriptor)
-            .await
-            .map_err(|error| GpuError::Open { name: summary.name.clone(), reason: error.to_string() })?;
+        let mut opened = adapter.request_device(&descriptor).await;
+        if opened.is_err() && matrix_units.take().is_some() {
+            // A driver that names what it cannot give.
+            descriptor.required_features.remove(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+            opened = adapter.request_device(&descriptor).await;
+        }
+        let (device, queue) =
+            opened.map_err(|error| GpuError::Open { name: summary.name.clone(), reason: error.to_string() })?;
         let faults = Arc::new(Mutex::new(Faults::default()));
         let (on_lost, on_error) = (Arc::clone(&faults), Arc::clone(&faults));
         device.set_device_lost_callback(move |reason, message| {
