@@ -300,7 +300,7 @@ fn instance() -> wgpu::Instance {
 fn experimental() -> wgpu::ExperimentalFeatures {
     // SAFETY: wgpu's words: such a feature may have bugs that are undefined behaviour. The only kernel that uses this one is
     // `shaders/matmul_cooperative.wgsl`, which indexes nothing outside its slabs, is checked against the f32 kernel on this GPU
-    // before it is chosen (`tuning.rs`), and again whenever a model is loaded (`self_test.rs`).
+    // before it is chosen (`tuning.rs`), and is part of the self-test where it was chosen (`self_test.rs`).
     unsafe { wgpu::ExperimentalFeatures::enabled() }
 }
 

@@ -77,11 +77,11 @@ impl<'g> PlanBuilder<'g> {
         self.gpu
     }
 
-    /// The same plan, in which an op may round its inputs to f16 where that was measured to be faster on this GPU: what the
-    /// results are for does not need their last bits.
+    /// The same plan, in which an op may (or may not, as at first) round its inputs to f16 where that was measured to be faster
+    /// on this GPU: what the results are for does not need their last bits.
     #[must_use]
-    pub fn rounded(mut self) -> Self {
-        self.rounded = true;
+    pub fn rounded(mut self, rounded: bool) -> Self {
+        self.rounded = rounded;
         self
     }
 

@@ -440,10 +440,7 @@ impl Session {
             self.plans.clear();
         }
         let model = self.model.clone();
-        let mut plan = PlanBuilder::new(model.gpu());
-        if !self.exact {
-            plan = plan.rounded();
-        }
+        let mut plan = PlanBuilder::new(model.gpu()).rounded(!self.exact);
         let ids = if from_next_id { &self.next_id } else { &self.input_ids };
         embedding::launch(&mut plan, &model.0.embedding, ids, &self.activations.x, n_tokens)?;
         let n = stretches(self.capacity);

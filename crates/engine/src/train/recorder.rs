@@ -28,10 +28,7 @@ impl<'g> Recorder<'g> {
         macs: u64,
         fill: impl FnOnce(&mut PlanBuilder<'_>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
-        let mut plan = PlanBuilder::new(self.gpu);
-        if self.rounded {
-            plan = plan.rounded();
-        }
+        let mut plan = PlanBuilder::new(self.gpu).rounded(self.rounded);
         fill(&mut plan)?;
         plan.build()?.encode(self.gpu, &mut self.encoder);
         self.recorded_macs += macs;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::text::Tokenizer;
-use adapter_engine::train as step;
+use adapter_engine::train;
 use adapter_finetune::checkpoint::Checkpoint;
 use adapter_finetune::data::{Dataset, Renderer};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
@@ -134,7 +134,7 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
         return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
     }
     let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
-    let mut memory = step::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
+    let mut memory = train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
     if flags.f16 {
         memory = memory.rounded(&file.config, *batch_tokens);
     }
@@ -165,7 +165,7 @@ fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result
         Backend::Wgpu => {
             let gpu = load::gpu(global, false)?;
             let model = inputs.file.load(&gpu)?;
-            let step = step::Trainer::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?;
+            let step = train::Trainer::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?;
             Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(inputs.flags.f16))?))
         }
         Backend::Cpu => {
