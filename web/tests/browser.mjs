@@ -56,6 +56,11 @@ export async function open(context, address = url) {
   return page;
 }
 
+/** Has every frame come `by` ms late, as on a busy machine; with `until`, only those asked for in the first `until` ms. */
+export const lateFrames = (target, by, until) => target.addInitScript(({ by, until }) => {
+  const atOnce = requestAnimationFrame;
+  globalThis.requestAnimationFrame = (draw) => until !== null && performance.now() > until ? atOnce(draw) : setTimeout(() => atOnce(draw), by);
+}, { by, until: until ?? null });
 
 /** Opens a model from a file, as with the button. */
 export async function load(page, file = tiny) {
@@ -80,15 +85,22 @@ export async function set(page, values) {
   await dialog.getByRole("button", { name: "Close" }).click();
 }
 
-/** Sends a message; the answer has begun when this returns. */
+/** Waits until the page shows what it knows: it draws changes in the next frame, and on a busy machine frames come late. */
+export const drawn = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => resolve())));
+
+/** Sends a message; it is in the conversation when this returns. */
 export async function send(page, text) {
+  await drawn(page);
+  const messages = page.locator("#messages > .message.user");
+  const before = await messages.count();
   await page.getByLabel("Message", { exact: true }).fill(text);
   await page.keyboard.press("Enter");
+  await messages.nth(before).waitFor();
 }
 
 /** Waits until the last message is a complete answer. */
 export async function settled(page) {
-  await page.waitForTimeout(100); // What was asked for has begun by then.
+  await drawn(page);
   await page.locator("#messages > .message.assistant:last-child:not(.busy)").waitFor({ timeout: 60_000 });
 }
 

@@ -96,9 +96,14 @@ export class Lesson {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      for (const listener of this.#listeners.change) listener();
+      this.draw();
     });
   };
+
+  /** Has the view show what is here, at once. */
+  draw(): void {
+    for (const listener of this.#listeners.change) listener();
+  }
 
   #say(sentence: string): void {
     for (const listener of this.#listeners.say) listener(sentence);
@@ -118,10 +123,14 @@ export class Lesson {
     return source?.form === "safetensors" && source.kind === undefined ? source.weights : undefined;
   }
 
-  async open(): Promise<void> {
+  /** Brings back what was set on the last visit; before anything can be set on this one. */
+  async restore(): Promise<void> {
     const kept = await loadSetting<Draft>("teach").catch(() => undefined);
     if (kept) Object.assign(this.draft, kept);
-    this.changed();
+  }
+
+  /** Fetches the training module, then reads the rows that are there. */
+  async prepare(): Promise<void> {
     try {
       await this.#teacher.prepare();
       this.preparing = false;

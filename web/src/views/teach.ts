@@ -304,7 +304,8 @@ function offer(words: string, taught: Taught, first: boolean): HTMLElement {
 }
 
 /** Fills the view; once, when it is first shown. */
-export function startTeach(): Lesson {
+export async function startTeach(): Promise<Lesson> {
+  await lesson.restore();
   const inputs = h("fieldset", { class: "inputs", aria: { label: "Rows and settings" } }, rowsPanel(), settingsPanel());
   byId("view-teach").append(h("div", { class: "teach", tabIndex: 0, role: "region", aria: { label: "Lesson" } },
     h("div", { class: "teach-columns" }, inputs, h("div", { class: "teach-main" }, planPanel(), runPanel()))));
@@ -321,6 +322,8 @@ export function startTeach(): Lesson {
     if (now.some((value, index) => value !== seen[index])) { seen = now; if (!lesson.busy && lesson.phase === "ready") lesson.replan(0); }
     else lesson.changed();
   });
-  void lesson.open();
+  // Not in the next frame: until then a button could be pressed that has nothing to begin.
+  lesson.draw();
+  void lesson.prepare();
   return lesson;
 }

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
-import { launch, open, ready, send, set, settled, texts, url } from "../browser.mjs";
+import { lateFrames, launch, open, ready, send, set, settled, texts, url } from "../browser.mjs";
 
 const offer = (page) => page.locator("#welcome .model-card", { hasText: "tiny-q4_1" });
 
@@ -61,11 +61,7 @@ test("a model is fetched, kept, mended and used without a network", async (t) =>
   await t.test("the last model is offered, however late the first frame comes", async () => {
     // On a slow machine all that the page reads at its start has arrived before anything is drawn: one frame shows it all.
     const late = await context.newPage();
-    await late.addInitScript(() => {
-      const atOnce = requestAnimationFrame;
-      const opened = performance.now();
-      globalThis.requestAnimationFrame = (draw) => performance.now() - opened > 3000 ? atOnce(draw) : setTimeout(() => atOnce(draw), 3000);
-    });
+    await lateFrames(late, 3000, 3000);
     await late.goto(url);
     await late.getByText("tiny-q4_1 is not loaded.").waitFor({ timeout: 20_000 });
     await late.close();

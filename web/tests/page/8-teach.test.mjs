@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
-import { data, fine, launch, load, open, openPackage, picture, ready, send, set, settled, texts, tiny, url } from "../browser.mjs";
+import { data, fine, lateFrames, launch, load, open, openPackage, picture, ready, send, set, settled, texts, tiny, url } from "../browser.mjs";
 import * as safetensors from "../safetensors.mjs";
 
 const LONG = 180_000;
@@ -291,16 +291,19 @@ test("a GPU that is lost while teaching is said, and what was learnt by then is 
 
 test("dropped rows are taught; the training module is kept for times without a network", async (t) => {
   const context = await launch(t);
+  // What cannot be pressed yet must not look so before the first frame either.
+  await lateFrames(context, 300);
   const page = await open(context);
   await page.locator("#welcome .model-card", { hasText: "tiny-q4_1" }).getByRole("button", { name: /Load/ }).click();
   await ready(page);
   await page.evaluate(() => navigator.serviceWorker.ready);
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
-  const transfer = await page.evaluateHandle((text) => {
+  const questions = (page, n) => page.evaluateHandle((text) => {
     const transfer = new DataTransfer();
     transfer.items.add(new File([text], "questions.jsonl"));
     return transfer;
-  }, rows(12));
+  }, rows(n));
+  const transfer = await questions(page, 12);
   await page.dispatchEvent("body", "dragenter", { dataTransfer: transfer });
   await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
   await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
@@ -320,6 +323,12 @@ test("dropped rows are taught; the training module is kept for times without a n
   await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
   assert.match(await page.getByLabel("Rows", { exact: true }).inputValue(), /What is 11\?/, "what was pasted is there on the next visit");
   assert.deepEqual(page.problems.filter((problem) => !problem.includes("models.json")), [], "only the list of offers needs a network");
+
+  // On the next visit what is dropped is what counts, not what is remembered.
+  await page.goto(url);
+  await page.locator("html[data-started]").waitFor();
+  await page.dispatchEvent("body", "drop", { dataTransfer: await questions(page, 5) });
+  await page.waitForFunction(() => /What is 4\?.*$/.test(document.getElementById("teach-rows")?.value ?? ""));
 });
 
 test("without the training module the view says what to do", async (t) => {
