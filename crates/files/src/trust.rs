@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use adapter_engine::formats::{TensorInfo, TensorType};
-use adapter_engine::gpu::{Gpu, KERNELS};
+use adapter_engine::gpu::{FRAGMENTS, Gpu, KERNELS};
 use adapter_engine::self_test;
 use pollster::block_on;
 
@@ -50,8 +50,8 @@ pub(crate) fn fingerprint(gpu: &Gpu, what: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&summary.name, &summary.backend, &summary.driver, gpu.tier().to_string(), env!("CARGO_PKG_VERSION"))
         .hash(&mut hasher);
-    for kernel in KERNELS {
-        (kernel.name, kernel.text).hash(&mut hasher);
+    for part in KERNELS.iter().chain(FRAGMENTS) {
+        (part.name, part.text).hash(&mut hasher);
     }
     what.hash(&mut hasher);
     hasher.finish()

@@ -58,7 +58,8 @@ pub const KERNELS: &[Kernel] = kernels![
     "swiglu_backward",
 ];
 
-const FRAGMENTS: &[Kernel] = kernels![
+/// Text that kernels import.
+pub const FRAGMENTS: &[Kernel] = kernels![
     "shared/band",
     "shared/bf16",
     "shared/bits",

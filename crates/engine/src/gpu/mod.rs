@@ -9,7 +9,7 @@ mod profile;
 
 pub use buffer::Buffer;
 pub use device::{AdapterSummary, Gpu, GpuError, GpuOptions, MatrixUnits, Tier, Tuning};
-pub use kernel::{BindingKind, KERNELS, Kernel, Pipeline, reflect_bindings, shader_source};
+pub use kernel::{BindingKind, FRAGMENTS, KERNELS, Kernel, Pipeline, reflect_bindings, shader_source};
 pub use plan::{Arg, Plan, PlanBuilder, Step, fold_groups};
 pub use preprocess::{Constants, PreprocessError, preprocess};
 pub use profile::{KernelTime, Profile};
