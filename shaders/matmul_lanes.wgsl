@@ -60,12 +60,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #for t in 0..TOKENS
     let from${g}_${t} = min(first_token + ${t}u, last_token) * stride + block${g} * 8u;
 #for i in 0..8
-    let x${g}_${t}_${i} = x[from${g}_${t} + ${i}u] * real${g};
+    let raw${g}_${t}_${i} = x[from${g}_${t} + ${i}u] * real${g};
+    let x${g}_${t}_${i} = raw${g}_${t}_${i} * PLACE;
 #end
-#end
-#if TOKENS == 1
-    let four${g} = ((x${g}_0_0 + x${g}_0_1) + (x${g}_0_2 + x${g}_0_3)) + ((x${g}_0_4 + x${g}_0_5) + (x${g}_0_6 + x${g}_0_7));
-    let x_sum${g} = (four${g}.x + four${g}.y) + (four${g}.z + four${g}.w);
+    let four${g}_${t} = ((raw${g}_${t}_0 + raw${g}_${t}_1) + (raw${g}_${t}_2 + raw${g}_${t}_3))
+                      + ((raw${g}_${t}_4 + raw${g}_${t}_5) + (raw${g}_${t}_6 + raw${g}_${t}_7));
+    let x_sum${g}_${t} = (four${g}_${t}.x + four${g}_${t}.y) + (four${g}_${t}.z + four${g}_${t}.w);
 #end
 #end
     for (var chunk = first_tile; chunk < end_tile; chunk += ${CHUNK}u) {
@@ -73,30 +73,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var row = 0u; row < n_rows; row++) {
             let tile = chunk + (row >> 3u); // divisions cost a dozen additions here
             let place = row & 7u;
-#if TOKENS == 1
-            var share = 0.0;
-#for g in 0..BLOCKS
-            share += dot_block(tile, block${g}, place, x${g}_0_0, x${g}_0_1, x${g}_0_2, x${g}_0_3,
-                               x${g}_0_4, x${g}_0_5, x${g}_0_6, x${g}_0_7, x_sum${g});
-#end
-            shares[row * ${LANES}u + lane] = share;
-#else
 #for t in 0..TOKENS
-            var share${t} = vec4(0.0);
+            var share${t} = 0.0;
 #end
 #for g in 0..BLOCKS
             {
-                let w = dequantize_block(tile, block${g}, place);
+                let w = block_parts(tile, block${g}, place);
 #for t in 0..TOKENS
-#for i in 0..8
-                share${t} = fma(w[${i}], x${g}_${t}_${i}, share${t});
+                // One number a token: four partial sums of four tokens would not stay in registers.
+                var sum${t} = dot(w.v[0], x${g}_${t}_0);
+#for i in 1..8
+                sum${t} += dot(w.v[${i}], x${g}_${t}_${i});
 #end
+                share${t} += fma(w.scale, sum${t}, w.offset * x_sum${g}_${t});
 #end
             }
 #end
 #for t in 0..TOKENS
-            shares[(row * ${TOKENS}u + ${t}u) * ${LANES}u + lane] = (share${t}.x + share${t}.y) + (share${t}.z + share${t}.w);
-#end
+            shares[(row * ${TOKENS}u + ${t}u) * ${LANES}u + lane] = share${t};
 #end
         }
         workgroupBarrier();

@@ -2,6 +2,7 @@
 // Units of 16 bytes in weight_q and words in weight_s: 4 and 0 a block of 32.
 #import bits
 #import dot_values
+#import parts_whole
 fn four_halves(low: u32, high: u32) -> vec4<f32> {
     return vec4(unpack2x16float(low), unpack2x16float(high));
 }

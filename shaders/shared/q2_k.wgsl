@@ -3,6 +3,7 @@
 // Units of 16 bytes in weight_q and words in weight_s: 5 (4 of quants, 1 of scale bytes) and 1 (d | dmin << 16) a block of 256.
 #import bits
 #import dot_values
+#import parts_whole
 fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
     let part = b & 7u;

@@ -2,21 +2,17 @@
 // Units of 16 bytes in weight_q and words in weight_s: 1 and 1 (d | m << 16) a block of 32.
 #import bits
 #import dot_values
-fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
+#import parts_dequantize
+const PLACE = PER_BYTE;
+fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
     let scale = unpack2x16float(weight_s[at]);
     let h = w >> vec4(4u);
-    return array<vec4<f32>, 8>(
-        fma(fields(w.x, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(w.y, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(w.z, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(w.w, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(h.x, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(h.y, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(h.z, 15u), vec4(scale.x), vec4(scale.y)),
-        fma(fields(h.w, 15u), vec4(scale.x), vec4(scale.y)),
-    );
+    return Parts(array<vec4<f32>, 8>(
+        fields_in_place(w.x, 15u), fields_in_place(w.y, 15u), fields_in_place(w.z, 15u), fields_in_place(w.w, 15u),
+        fields_in_place(h.x, 15u), fields_in_place(h.y, 15u), fields_in_place(h.z, 15u), fields_in_place(h.w, 15u),
+    ), scale.x, scale.y);
 }
 fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>,
              x4: vec4<f32>, x5: vec4<f32>, x6: vec4<f32>, x7: vec4<f32>, x_sum: f32) -> f32 {

@@ -3,6 +3,7 @@
 // Units of 16 bytes in weight_q and words in weight_s: 9 (8 of quants, 1 of scale and minimum bytes) and 1 (d | dmin << 16) a block of 256.
 #import bits
 #import dot_values
+#import parts
 fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
     let part = b & 7u;
@@ -22,6 +23,19 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
         scale * fields(h.z, 15u) - vec4(minimum),
         scale * fields(h.w, 15u) - vec4(minimum),
     );
+}
+const PLACE = PER_BYTE;
+fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
+    let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
+    let part = b & 7u;
+    let w = weight_q[(super_block * 9u + part) * 8u + lane];
+    let scales = weight_q[(super_block * 9u + 8u) * 8u + lane];
+    let d = unpack2x16float(weight_s[super_block * 8u + lane]);
+    let h = w >> vec4(4u);
+    return Parts(array<vec4<f32>, 8>(
+        fields_in_place(w.x, 15u), fields_in_place(w.y, 15u), fields_in_place(w.z, 15u), fields_in_place(w.w, 15u),
+        fields_in_place(h.x, 15u), fields_in_place(h.y, 15u), fields_in_place(h.z, 15u), fields_in_place(h.w, 15u),
+    ), d.x * f32(byte_at(scales, part)), -d.y * f32(byte_at(scales, part + 8u)));
 }
 // Generic product: the dequantized values times the inputs (x_sum is for formats with a shortcut).
 fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec4<f32>, x3: vec4<f32>,

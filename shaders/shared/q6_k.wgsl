@@ -3,6 +3,7 @@
 // Units of 16 bytes in weight_q and words in weight_s: 13 (8 of the low four bits, 4 of the high two, 1 of signed scale bytes) and 1 (d) a block of 256.
 #import bits
 #import dot_values
+#import parts_whole
 fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
     let part = b & 7u;

@@ -2,6 +2,7 @@
 // Units of 16 bytes in weight_q and words in weight_s: 2 and 1 (d) a block of 32.
 #import bits
 #import dot_values
+#import parts_whole
 fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let block = tile * params.n_blocks + b;
     let w0 = weight_q[block * 16u + lane];
