@@ -273,12 +273,11 @@ impl Bench<'_> {
             v: self.gpu.buffer_with("prompt values", &inputs(7, row))?,
             gate: self.gpu.buffer_with("gates", &inputs(8, n_heads as usize))?,
         };
-        self.case("gated_attention".to_owned(), &o, n, |plan| {
-            gated_attention::launch(plan, &q, &prompt, &o, None, HEADS, [n_tokens, adapter_len])
-        })
-        .await?;
+        let (q, prompt, heads) = (&q, &prompt, HEADS);
+        let operands = gated_attention::Operands { q, prompt, o: &o, o_base: None, heads, n_tokens, adapter_len };
+        self.case("gated_attention".to_owned(), &o, n, |plan| gated_attention::launch(plan, operands)).await?;
         self.case("gated_attention of many tokens".to_owned(), &o, n, |plan| {
-            gated_attention::launch_variant(plan, many, &q, &prompt, &o, None, HEADS, [n_tokens, adapter_len])
+            gated_attention::launch_variant(plan, many, operands)
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Cache, attention and the adapter's part.
 
 use super::bench::{Bench, F32};
+use adapter_engine::gpu::PlanBuilder;
 use adapter_engine::ops::attention::{self, Heads, Operands, Stretches, Variant};
 use adapter_engine::ops::gated_attention::{self, PromptCache};
 use adapter_engine::ops::kv_cache::{self, CacheFormat, LayerCache, plane_bytes};
@@ -291,16 +292,16 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
             // A closed gate leaves every bit alone.
             let closed = PromptCache { gate: bench.input(&vec![0.0; n_heads as usize]), ..prompt.clone() };
             for variant in variants(bench, heads) {
-                let lengths = [n_tokens, adapter_len];
+                let launch = |plan: &mut PlanBuilder<'_>, prompt, o| {
+                    let operands =
+                        gated_attention::Operands { q: &q, prompt, o, o_base: None, heads, n_tokens, adapter_len };
+                    gated_attention::launch_variant(plan, variant, operands).unwrap();
+                };
                 let o = bench.in_place(&before);
-                bench.run(|plan| {
-                    gated_attention::launch_variant(plan, variant, &q, &prompt, &o, None, heads, lengths).unwrap();
-                });
+                bench.run(|plan| launch(plan, &prompt, &o));
                 bench.compare(&format!("{case} {variant:?}"), &o, &narrow(&wanted), F32);
                 let o = bench.in_place(&before);
-                bench.run(|plan| {
-                    gated_attention::launch_variant(plan, variant, &q, &closed, &o, None, heads, lengths).unwrap();
-                });
+                bench.run(|plan| launch(plan, &closed, &o));
                 let found: Vec<f32> = block_on(bench.gpu.read(&o, 0, n)).unwrap();
                 if !adapter_tests::same_bits(&found, &before) {
                     bench.failures.push(format!("{case} {variant:?}: a closed gate changed something"));

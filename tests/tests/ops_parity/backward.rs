@@ -7,7 +7,7 @@ use super::products::matrix;
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::Buffer;
 use adapter_engine::ops::attention::{self, BackwardOperands, Heads, Operands, Variant};
-use adapter_engine::ops::gated_attention::{self, Gradients, PromptCache};
+use adapter_engine::ops::gated_attention::{self, PromptCache};
 use adapter_engine::ops::kv_cache::{CacheFormat, LayerCache};
 use adapter_engine::ops::matmul::{BackwardVariant, Tiles};
 use adapter_engine::ops::rope::{self, Packed, Rope, Scaling};
@@ -308,30 +308,35 @@ pub fn gated_attention(bench: &mut Bench<'_>) {
                     [vec![0.0; q_row], row(&wanted.dk_prompt), row(&wanted.dv_prompt)].concat()
                 })
                 .collect();
-            let lengths = [n_tokens, adapter_len];
             // Attention in keys has no gradient kernels of its own.
             for variant in variants(bench, heads).into_iter().filter(|variant| *variant != Variant::Keys) {
                 let case = format!("{case} {variant:?}");
                 let [weights, dgates] = [n * n_heads as usize * a * 2, n * n_heads as usize].map(|n| bench.output(n));
                 let dqkv = bench.in_place(&before);
                 let (dprompt, dgate) = (bench.output(a * (q_row + 2 * kv_row)), bench.output(n_heads as usize));
-                let gradients = Gradients {
+                let operands = gated_attention::BackwardOperands {
+                    d_o: &d_o,
+                    q: &q,
+                    prompt: &prompt,
                     weights: &weights,
                     dgates: &dgates,
                     dqkv: &dqkv,
                     add_dq: true,
                     dprompt: &dprompt,
                     dgate: &dgate,
+                    heads,
+                    n_tokens,
+                    adapter_len,
                 };
                 let backward = gated_attention::launch_backward_variant;
-                bench.run(|plan| backward(plan, variant, &d_o, &q, &prompt, gradients, heads, lengths).unwrap());
+                bench.run(|plan| backward(plan, variant, operands).unwrap());
                 bench.compare(&format!("{case} queries"), &dqkv, &fused, GRADIENT);
                 bench.compare(&format!("{case} prompt"), &dprompt, &narrow(&rows), GRADIENT);
                 bench.compare(&format!("{case} gate"), &dgate, &narrow(&wanted.dgate), GRADIENT);
                 // The lowest adapted layer has no use for the queries' gradient.
                 let untouched = bench.in_place(&before);
-                let gradients = Gradients { dqkv: &untouched, add_dq: false, ..gradients };
-                bench.run(|plan| backward(plan, variant, &d_o, &q, &prompt, gradients, heads, lengths).unwrap());
+                let operands = gated_attention::BackwardOperands { dqkv: &untouched, add_dq: false, ..operands };
+                bench.run(|plan| backward(plan, variant, operands).unwrap());
                 bench.compare(&format!("{case} lowest layer"), &untouched, &before, 0.0);
             }
         }

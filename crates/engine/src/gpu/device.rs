@@ -49,6 +49,14 @@ pub struct Tier {
     pub matrix_units: Option<MatrixUnits>,
 }
 
+impl Tier {
+    /// Multiplications of one submit, about: some 50 ms on a small GPU, so that no driver takes it for hung and a window stays
+    /// alive; less on a CPU, which is slower and has the window to draw as well.
+    pub fn submit_macs(self) -> u64 {
+        if self.cpu { 300_000_000 } else { 30_000_000_000 }
+    }
+}
+
 /// Cooperative matrices: natively, on GPUs with tensor cores or their like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatrixUnits {

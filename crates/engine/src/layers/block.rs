@@ -118,7 +118,9 @@ impl Block {
             }
         }
         if let Some((prompt, adapter_len)) = prompt {
-            gated_attention::launch(plan, &act.q, prompt, &act.attended, None, heads, [n_tokens, adapter_len])?;
+            let (q, o) = (&act.q, &act.attended);
+            let operands = gated_attention::Operands { q, prompt, o, o_base: None, heads, n_tokens, adapter_len };
+            gated_attention::launch(plan, operands)?;
         }
         matmul::launch(plan, &self.output, &act.attended, &act.x, product(config.n_channels), Epilogue::Add)?;
 

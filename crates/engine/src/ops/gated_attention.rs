@@ -29,40 +29,39 @@ pub struct PromptCache {
     pub gate: Buffer,
 }
 
-/// `o[t,h,:] += gate[h] * softmax(q[t,h,:] k_prompt^T / sqrt(D)) v_prompt`. Shapes: `q, o [T,H,D]`.
-///
-/// With `o_base` the result is `o = o_base + ...`: the gradient needs the base attention's output as well.
+/// What the prompt's part of attention reads and writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Operands<'a> {
+    /// `[T, H, D]`, turned.
+    pub q: &'a Buffer,
+    /// The adapter's side.
+    pub prompt: &'a PromptCache,
+    /// `[T, H, D]`: added to, or with `o_base` written.
+    pub o: &'a Buffer,
+    /// `[T, H, D]`, what `o` is added to: the gradient needs the base attention's output as well.
+    pub o_base: Option<&'a Buffer>,
+    /// H, K and D.
+    pub heads: Heads,
+    /// T
+    pub n_tokens: u32,
+    /// A
+    pub adapter_len: u32,
+}
+
+/// `o[t,h,:] += gate[h] * softmax(q[t,h,:] k_prompt^T / sqrt(D)) v_prompt`, or `o = o_base + ...`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-pub fn launch(
-    plan: &mut PlanBuilder<'_>,
-    q: &Buffer,
-    prompt: &PromptCache,
-    o: &Buffer,
-    o_base: Option<&Buffer>,
-    heads: Heads,
-    lengths: [u32; 2],
-) -> Result<(), GpuError> {
-    let variant = Variant::choose(plan.gpu(), heads, lengths[0]);
-    launch_variant(plan, variant, q, prompt, o, o_base, heads, lengths)
+pub fn launch(plan: &mut PlanBuilder<'_>, operands: Operands<'_>) -> Result<(), GpuError> {
+    launch_variant(plan, Variant::choose(plan.gpu(), operands.heads, operands.n_tokens), operands)
 }
 
 /// [`launch`] with the kernel that goes with a variant of [`attention`](super::attention).
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
-pub fn launch_variant(
-    plan: &mut PlanBuilder<'_>,
-    variant: Variant,
-    q: &Buffer,
-    prompt: &PromptCache,
-    o: &Buffer,
-    o_base: Option<&Buffer>,
-    heads: Heads,
-    [n_tokens, adapter_len]: [u32; 2],
-) -> Result<(), GpuError> {
+pub fn launch_variant(plan: &mut PlanBuilder<'_>, variant: Variant, operands: Operands<'_>) -> Result<(), GpuError> {
+    let Operands { q, prompt, o, o_base, heads, n_tokens, adapter_len } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let params = Params {
         n_tokens,
@@ -142,58 +141,56 @@ struct ReduceParams {
     unused: [u32; 3],
 }
 
-/// Where the gradient of the prompt's part goes, and what its two stages pass on.
+/// What the gradient of the prompt's part reads and writes.
 #[derive(Debug, Clone, Copy)]
-pub struct Gradients<'a> {
+pub struct BackwardOperands<'a> {
+    /// `[T, H, D]`, the gradient to the result.
+    pub d_o: &'a Buffer,
+    /// `[T, H, D]`, turned.
+    pub q: &'a Buffer,
+    /// The adapter's side.
+    pub prompt: &'a PromptCache,
     /// `[T, H, A, 2]`, between the stages.
     pub weights: &'a Buffer,
     /// `[T, H]`, between the stages.
     pub dgates: &'a Buffer,
-    /// `[T, (H+2K)D]`: its q part is added to, unless nothing below this layer learns (`None` leaves it alone).
+    /// `[T, (H+2K)D]`: its q part is added to where that is wanted.
     pub dqkv: &'a Buffer,
-    /// Whether `dqkv` is wanted.
+    /// Whether it is: something below this layer learns.
     pub add_dq: bool,
     /// `[A, (H+2K)D]`: keys' and values' gradients, the q part 0.
     pub dprompt: &'a Buffer,
     /// `[H]`, to the effective gates.
     pub dgate: &'a Buffer,
+    /// H, K and D.
+    pub heads: Heads,
+    /// T
+    pub n_tokens: u32,
+    /// A
+    pub adapter_len: u32,
 }
 
-/// Gradients to the prompt's keys and values, to the gates, and to the queries. Shapes: `d_o, q [T,H,D]`.
+/// Gradients to the prompt's keys and values, to the gates, and to the queries.
 /// Kernels: `shaders/{gated_attention_backward,gated_attention_reduce,gated_attention_reduce_lanes}.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-pub fn launch_backward(
-    plan: &mut PlanBuilder<'_>,
-    d_o: &Buffer,
-    q: &Buffer,
-    prompt: &PromptCache,
-    gradients: Gradients<'_>,
-    heads: Heads,
-    lengths: [u32; 2],
-) -> Result<(), GpuError> {
-    let variant = Variant::choose(plan.gpu(), heads, lengths[0]);
-    launch_backward_variant(plan, variant, d_o, q, prompt, gradients, heads, lengths)
+pub fn launch_backward(plan: &mut PlanBuilder<'_>, operands: BackwardOperands<'_>) -> Result<(), GpuError> {
+    launch_backward_variant(plan, Variant::choose(plan.gpu(), operands.heads, operands.n_tokens), operands)
 }
 
 /// [`launch_backward`] with the kernels that go with a variant of [`attention`](super::attention).
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
 pub fn launch_backward_variant(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
-    d_o: &Buffer,
-    q: &Buffer,
-    prompt: &PromptCache,
-    gradients: Gradients<'_>,
-    heads: Heads,
-    [n_tokens, adapter_len]: [u32; 2],
+    operands: BackwardOperands<'_>,
 ) -> Result<(), GpuError> {
+    let BackwardOperands { d_o, q, prompt, weights, dgates, dqkv, add_dq, dprompt, dgate, .. } = operands;
+    let BackwardOperands { heads, n_tokens, adapter_len, .. } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
-    let Gradients { weights, dgates, dqkv, add_dq, dprompt, dgate } = gradients;
     let params = BackwardParams {
         n_tokens,
         n_heads,

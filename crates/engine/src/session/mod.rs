@@ -34,11 +34,6 @@ const LOGIT_ROWS: u32 = 16;
 /// Tokens that one step of prompt lookup may guess: with the one that is known they fill the rows of logits.
 pub const MAX_GUESSED: u32 = LOGIT_ROWS - 1;
 
-/// Multiplications in one submit of a prompt, about: a tenth of a second on a small GPU. Whole layers, so it can be more.
-const SUBMIT_MACS: u64 = 50_000_000_000;
-/// The same on a CPU adapter.
-const CPU_SUBMIT_MACS: u64 = 1_000_000_000;
-
 /// How a session is made.
 #[derive(Debug, Clone, Default)]
 pub struct SessionOptions {
@@ -454,9 +449,9 @@ impl Session {
             packed: None,
             stretches: (n_tokens == 1 && n > 1).then_some(Stretches { n, sums: &sums, stats: &stats }),
         };
-        let submit_macs = if model.gpu().tier().cpu { CPU_SUBMIT_MACS } else { SUBMIT_MACS };
+        // Whole layers, so a submit can be more.
         let block_macs = model.config().block_weights() * u64::from(n_tokens);
-        let layers_a_piece = (submit_macs / block_macs.max(1)).max(1) as usize;
+        let layers_a_piece = (model.gpu().tier().submit_macs() / block_macs.max(1)).max(1) as usize;
         for (layer, (block, cache)) in model.0.blocks.iter().zip(&self.cache).enumerate() {
             if layer > 0 && layer.is_multiple_of(layers_a_piece) {
                 plan.cut();

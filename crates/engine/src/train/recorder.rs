@@ -2,24 +2,18 @@
 
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder};
 
-/// Multiplications in one submit of a GPU: some 50 ms on a small one. A CPU adapter gets every piece on its own, so that no
-/// submit takes longer than its piece and a window stays alive.
-const SUBMIT_MACS: u64 = 30_000_000_000;
-
 /// Commands in order, handed to the GPU whenever enough of them have come together.
 pub(super) struct Recorder<'g> {
     gpu: &'g Gpu,
     encoder: wgpu::CommandEncoder,
     recorded_macs: u64,
-    submit_macs: u64,
     rounded: bool,
 }
 
 impl<'g> Recorder<'g> {
     /// `rounded`: see [`PlanBuilder::rounded`].
     pub(super) fn new(gpu: &'g Gpu, rounded: bool) -> Self {
-        let submit_macs = if gpu.tier().cpu { 1 } else { SUBMIT_MACS };
-        Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, submit_macs, rounded }
+        Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, rounded }
     }
 
     /// Records the launches that `fill` adds, of about `macs` multiplications.
@@ -47,7 +41,7 @@ impl<'g> Recorder<'g> {
 
     /// A place where the work may be cut: submits when enough has come together.
     pub(super) fn cut(&mut self) {
-        if self.recorded_macs >= self.submit_macs {
+        if self.recorded_macs >= self.gpu.tier().submit_macs() {
             self.submit();
         }
     }

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
 use crate::layers::block::{Activations, Block, Context, GateUp, qkv_width};
 use crate::llama::Model;
-use crate::ops::gated_attention::{self, Gradients, MAX_ADAPTER_LEN, PromptCache};
+use crate::ops::gated_attention::{self, MAX_ADAPTER_LEN, PromptCache};
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{self, Epilogue, Shape};
 use crate::ops::rope::{self, Packed};
@@ -352,8 +352,10 @@ impl Trainer {
         attention::launch(plan, operands, packed)?;
         let output = match prompt {
             Some(prompt) => {
-                let (base, lengths) = (Some(&saved.attended), [n_tokens, self.adapter_len]);
-                gated_attention::launch(plan, &saved.q, prompt, &buffers.with_prompt, base, heads, lengths)?;
+                let (q, o, o_base) = (&saved.q, &buffers.with_prompt, Some(&saved.attended));
+                let adapter_len = self.adapter_len;
+                let operands = gated_attention::Operands { q, prompt, o, o_base, heads, n_tokens, adapter_len };
+                gated_attention::launch(plan, operands)?;
                 &buffers.with_prompt
             }
             None => &saved.attended,
@@ -511,16 +513,21 @@ impl Trainer {
             let operands = attention::BackwardOperands { d_o, q, cache, o, packed, dqkv, heads, n_tokens };
             attention::launch_backward(plan, operands)?;
         }
-        let gradients = Gradients {
+        let operands = gated_attention::BackwardOperands {
+            d_o,
+            q: &saved.q,
+            prompt,
             weights: &buffers.weights,
             dgates: &buffers.dgates,
             dqkv,
             add_dq: !lowest,
             dprompt,
             dgate: &buffers.dgate,
+            heads,
+            n_tokens,
+            adapter_len: self.adapter_len,
         };
-        let lengths = [n_tokens, self.adapter_len];
-        gated_attention::launch_backward(plan, d_o, &saved.q, prompt, gradients, heads, lengths)?;
+        gated_attention::launch_backward(plan, operands)?;
         let shape = product(self.adapter_len, width);
         matmul::launch_backward(plan, &block.qkv, dprompt, &buffers.prompt, shape, false)?;
         if lowest {
