@@ -1,4 +1,4 @@
-// For a format whose weights have no one scale: dequantized weights are all there is.
+// For a format without parts of its own: the values are its dequantized weights.
 #import parts
 const PLACE = vec4<f32>(1.0);
 fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
