@@ -3,33 +3,13 @@
 // Units of 16 bytes in weight_q and words in weight_s: 9 (8 of quants, 1 of scale and minimum bytes) and 1 (d | dmin << 16) a block of 256.
 #import bits
 #import dot_values
-#import parts
-fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
-    let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
-    let part = b & 7u;
-    let w = weight_q[(super_block * 9u + part) * 8u + lane];
-    let scales = weight_q[(super_block * 9u + 8u) * 8u + lane]; // 8 scales, then 8 minimums
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]);
-    let scale = d.x * f32(byte_at(scales, part));
-    let minimum = d.y * f32(byte_at(scales, part + 8u));
-    let h = w >> vec4(4u);
-    return array<vec4<f32>, 8>(
-        scale * fields(w.x, 15u) - vec4(minimum),
-        scale * fields(w.y, 15u) - vec4(minimum),
-        scale * fields(w.z, 15u) - vec4(minimum),
-        scale * fields(w.w, 15u) - vec4(minimum),
-        scale * fields(h.x, 15u) - vec4(minimum),
-        scale * fields(h.y, 15u) - vec4(minimum),
-        scale * fields(h.z, 15u) - vec4(minimum),
-        scale * fields(h.w, 15u) - vec4(minimum),
-    );
-}
+#import parts_dequantize
 const PLACE = PER_BYTE;
 fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
     let super_block = tile * (params.n_blocks >> 3u) + (b >> 3u);
     let part = b & 7u;
     let w = weight_q[(super_block * 9u + part) * 8u + lane];
-    let scales = weight_q[(super_block * 9u + 8u) * 8u + lane];
+    let scales = weight_q[(super_block * 9u + 8u) * 8u + lane]; // 8 scales, then 8 minimums
     let d = unpack2x16float(weight_s[super_block * 8u + lane]);
     let h = w >> vec4(4u);
     return Parts(array<vec4<f32>, 8>(

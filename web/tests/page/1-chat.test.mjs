@@ -41,6 +41,7 @@ test("a chat from the first load to the next visit", async (t) => {
     await page.keyboard.press("Enter");
     await page.locator(".message.user .bubble", { hasText: "Goodbye" }).waitFor();
     await settled(page);
+    assert.equal(await page.locator(".message.user .bubble").innerText(), "Goodbye");
     await page.locator(".message.user .pager", { hasText: "2/2" }).waitFor();
     const [edited] = await texts(page);
     assert.notEqual(edited, first);
