@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_engine::llama::{Config, weight_bytes};
+use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::ops::kv_cache::plane_bytes;
 use adapter_files::{ModelFile, Problem, main_type};
 

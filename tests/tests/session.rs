@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use adapter_engine::adapter::GateKind;
 use adapter_engine::formats::{Gguf, ReadAtFile};
-use adapter_engine::llama::weight_bytes;
+use adapter_engine::model::weight_bytes;
 use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::session::{MAX_GUESSED, Rows, SessionOptions, memory};
 use adapter_engine::{Adapter, Model, Sampling, Session};

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{Gpu, GpuOptions, PlanBuilder, Tier, Tuning};
-use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
+use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Shape, Variant};
+use adapter_engine::ops::matrix::Matrix;
 use adapter_engine::self_test;
 use adapter_engine::tuning::{Slot, measure, measure_slots};
 use adapter_tests::{gpu, one_at_a_time, same_bits, uniform};

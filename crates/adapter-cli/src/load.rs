@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::ReadAtFile;
 use adapter_engine::gpu::{Gpu, GpuOptions};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, Tokenizer};
 use adapter_engine::{Adapter, Model, Session};

@@ -21,11 +21,16 @@ pub enum Error {
     /// A sampling setting.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// An adapter where a model was wanted.
+    #[error("the file is an adapter (general.type is \"adapter\"), not a model")]
+    NotAModel,
     /// The file is a model of another family.
-    #[error("the model is a {found:?}, this engine runs the LLaMA family (general.architecture = \"llama\")")]
+    #[error("the model is a {found:?} (general.architecture), this engine runs {known}")]
     WrongArchitecture {
         /// `general.architecture`
         found: String,
+        /// Those that run.
+        known: String,
     },
     /// A LLaMA with something this engine does not compute.
     #[error("the model uses {what}, which this engine does not run")]
@@ -123,6 +128,7 @@ impl Error {
             Self::Gguf(error) => Some(error.hint()),
             Self::Gpu(error) => error.hint(),
             Self::Adapter(error) => Some(error.hint()),
+            Self::NotAModel => Some("give it as the adapter, beside the model it was trained on"),
             Self::WrongArchitecture { .. } => Some(
                 "use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is",
             ),
@@ -153,7 +159,7 @@ impl Error {
             Self::Gpu(GpuError::OutOfMemory { .. } | GpuError::BufferTooLarge { .. }) => "out-of-memory",
             Self::Gpu(GpuError::NoAdapter { .. } | GpuError::NoSuchAdapter { .. }) => "no-gpu",
             Self::Gpu(_) => "gpu",
-            Self::Adapter(_) => "adapter",
+            Self::Adapter(_) | Self::NotAModel => "adapter",
             Self::Sampling(_) => "sampling",
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::Unsupported { .. } | Self::UnsupportedFormat { .. } => "unsupported",

@@ -9,15 +9,17 @@ use std::ops::ControlFlow;
 use crate::Error;
 use crate::formats::{TensorInfo, TensorType};
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
-use crate::ops::attention::{self, Heads, Stretches};
+use crate::model::loader::{Loader, Order};
+use crate::ops::attention::{self, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
+use crate::ops::heads::Heads;
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
-use crate::ops::matmul::{self, Epilogue, Matrix, Shape, Variant};
+use crate::ops::matmul::{self, Epilogue, Shape, Variant};
+use crate::ops::matrix::Matrix;
 use crate::ops::rope::{Rope, Scaling};
 use crate::ops::sample::{self, Buffers, HISTORY};
 use crate::ops::{embedding, residual_add, rms_norm, rope, swiglu};
 use crate::sampler::Sampling;
-use crate::weights::{Loader, Order};
 
 /// What a kernel may be off by: far above rounding, far below a wrong index.
 pub(crate) const BUDGET: f64 = 1e-6;

@@ -7,7 +7,8 @@
 use crate::Error;
 use crate::formats::TensorType;
 use crate::gpu::{Buffer, Gpu, GpuError, Plan, PlanBuilder, Tier, Tuning};
-use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Matrix, Shape, Variant};
+use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Shape, Variant};
+use crate::ops::matrix::Matrix;
 use crate::self_test;
 
 /// What is decided, a row of the table each.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use adapter_engine::Model;
 use adapter_engine::formats::{Gguf, ReadAtFile, TensorInfo};
 use adapter_engine::gpu::Gpu;
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::text::{Tokenizer, VocabSource};
 
 use crate::{Problem, folders, trust, tuning};

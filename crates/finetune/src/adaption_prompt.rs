@@ -1,7 +1,7 @@
 //! What trains: prompts and gates of the last layers, as burn parameters.
 
 use adapter_engine::adapter::{AdapterFile, GateActivation, GateKind, GateShape};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 

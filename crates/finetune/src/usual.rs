@@ -1,6 +1,6 @@
 //! What nobody has to decide: the settings of a run where nothing else is asked for, in the terminal and in the browser.
 
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 
 /// The highest learning rate. It learns fast on small data and is still calm on a thousand rows (measured: bench/NOTES.md,
 /// Training).

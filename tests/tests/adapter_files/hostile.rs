@@ -2,7 +2,7 @@
 
 use adapter_engine::adapter::{AdapterError, AdapterFile, GateKind};
 use adapter_engine::formats::{Gguf, GgufWriter, TensorInfo, TensorType, Value};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::{Error, Model};
 use adapter_tests::{gpu, one_at_a_time};
 

@@ -11,7 +11,7 @@ mod terminal;
 
 use adapter_engine::adapter::{self, AdapterFile, GateKind};
 use adapter_engine::formats::Gguf;
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Adapter, Error, Model, Session};
 use adapter_tests::{gpu, ids, json, read, same_bits, tiny_adapter};

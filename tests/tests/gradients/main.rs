@@ -7,7 +7,7 @@ use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{GpuOptions, Tuning};
-use adapter_engine::llama::{Config, weight_bytes};
+use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::train::{AdapterGradients, Batch, Operands, Trainer, gradients, gradients_with, memory};
 use adapter_engine::{Error, formats::Gguf};
 use adapter_reference::adaption_prompt::{AdaptionPrompt, GateKind as TwinKind};
@@ -129,16 +129,17 @@ fn gate_and_up_of_different_formats_train() {
         let wanted = twin.packed_loss_and_gradients(&all, &targets, &[0, texts[0].0.len()], &adaption).unwrap();
         for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
             let model = models::load_bytes(gpu, &bytes);
-            for middles in [1, file.n_layers] {
-                let trainer = Trainer::with_middles(&model, file.n_layers, file.adapter_len, 40, middles).unwrap();
+            for saved_blocks in [1, file.n_layers] {
+                let trainer =
+                    Trainer::with_saved_blocks(&model, file.n_layers, file.adapter_len, 40, saved_blocks).unwrap();
                 let found = block_on(gradients_with(&trainer, &file, &batch)).unwrap();
                 let dprompts = relative(&found.dprompts, &narrow(&wanted.dprompts));
                 let dgates = relative(&found.dgates, &narrow(&wanted.dgates));
                 println!(
-                    "gradients::{gate}+{up} {middles} middles kept: d_prompts {dprompts:.1e} d_gates {dgates:.1e} <= 1e-4"
+                    "gradients::{gate}+{up} {saved_blocks} blocks saved: d_prompts {dprompts:.1e} d_gates {dgates:.1e} <= 1e-4"
                 );
                 assert!((found.loss - wanted.loss).abs() <= 1e-5, "{} {}", found.loss, wanted.loss);
-                assert!(dprompts <= 1e-4 && dgates <= 1e-4, "{gate}+{up} {middles}: {dprompts} {dgates}");
+                assert!(dprompts <= 1e-4 && dgates <= 1e-4, "{gate}+{up} {saved_blocks}: {dprompts} {dgates}");
             }
         }
     }
@@ -155,11 +156,16 @@ fn blocks_that_keep_only_their_input_have_the_same_gradients() {
         batch.push(&ids, &vec![true; ids.len()]);
     }
     let all: Vec<_> = (1..=file.n_layers)
-        .map(|middles| {
-            let trainer = Trainer::with_middles(&model, file.n_layers, file.adapter_len, 160, middles).unwrap();
+        .map(|saved_blocks| {
+            let trainer =
+                Trainer::with_saved_blocks(&model, file.n_layers, file.adapter_len, 160, saved_blocks).unwrap();
             let first = block_on(gradients_with(&trainer, &file, &batch)).unwrap();
             // Buffers hold the last step's numbers now: the same again.
-            assert_eq!(block_on(gradients_with(&trainer, &file, &batch)).unwrap(), first, "{middles} middles kept");
+            assert_eq!(
+                block_on(gradients_with(&trainer, &file, &batch)).unwrap(),
+                first,
+                "{saved_blocks} blocks saved"
+            );
             first
         })
         .collect();
@@ -211,7 +217,7 @@ fn memory_is_foretold() {
             let (wanted, found) = (gpu.used_bytes(), foretold.weights + foretold.trainer());
             println!("memory::{format}[L_a={n_layers},A={adapter_len},T={max_tokens}] {found} of {wanted} bytes");
             assert!(found.abs_diff(wanted) * 1000 <= wanted, "{found} foretold, {wanted} in use");
-            assert_eq!(trainer.middles(), foretold.middles);
+            assert_eq!(trainer.saved_blocks(), foretold.saved_blocks);
         }
     }
 }

@@ -3,7 +3,7 @@
 use adapter_engine::Model;
 use adapter_engine::formats::{Gguf, GgufWriter, ReadAt, TensorType};
 use adapter_engine::gpu::Gpu;
-use adapter_engine::llama;
+use adapter_engine::model;
 use adapter_reference::llama::{Config, Llama, Weights};
 use adapter_reference::rope::{Rope, Scaling};
 use std::io;
@@ -54,7 +54,7 @@ pub fn load_bytes(gpu: &Gpu, bytes: &[u8]) -> Model {
 /// The plain-Rust model of a file's dequantized weights.
 pub fn reference(bytes: &[u8]) -> Llama {
     let gguf = Gguf::read(&bytes).expect("GGUF");
-    let config = llama::Config::from_gguf(&gguf, &bytes).expect("a LLaMA");
+    let config = model::Config::from_gguf(&gguf, &bytes).expect("a LLaMA");
     let mut weights = Weights::new();
     for tensor in gguf.tensors() {
         let (tensor_type, _, data) = tensor_bytes(&gguf, bytes, &tensor.name);

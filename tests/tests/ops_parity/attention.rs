@@ -2,8 +2,9 @@
 
 use super::bench::{Bench, F32};
 use adapter_engine::gpu::PlanBuilder;
-use adapter_engine::ops::attention::{self, Heads, Operands, Stretches, Variant};
+use adapter_engine::ops::attention::{self, Operands, Stretches, Variant};
 use adapter_engine::ops::gated_attention::{self, PromptCache};
+use adapter_engine::ops::heads::Heads;
 use adapter_engine::ops::kv_cache::{self, CacheFormat, LayerCache, plane_bytes};
 use adapter_engine::ops::rope::{Rope, Scaling};
 use adapter_reference::{self as twin, narrow, widen};

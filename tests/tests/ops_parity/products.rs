@@ -3,12 +3,13 @@
 use super::bench::{Bench, F32, QUANTIZED};
 use adapter_engine::formats::{TensorInfo, TensorType};
 use adapter_engine::gpu::{MatrixUnits, Tier, Tuning};
+use adapter_engine::model::loader::{Loader, Order};
 use adapter_engine::ops::embedding;
 use adapter_engine::ops::matmul::{
-    self, Columns, Epilogue, Input, MANY_ROWS, MANY_TOKENS, Matrix, Norm, Shape, Tiles, Variant,
+    self, Columns, Epilogue, Input, MANY_ROWS, MANY_TOKENS, Norm, Shape, Tiles, Variant,
 };
+use adapter_engine::ops::matrix::Matrix;
 use adapter_engine::tuning::Slot;
-use adapter_engine::weights::{Loader, Order};
 use adapter_reference::{dequantize, matmul as twin, narrow, swiglu, widen};
 use adapter_tests::uniform;
 use std::ops::ControlFlow;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateKind};
 use adapter_engine::formats::{Gguf, TensorType};
 use adapter_engine::gpu::Gpu;
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::text::{ChatTemplate, Special, Tokenizer, VocabSource};
 use adapter_engine::{Session, self_test as engine_self_test};

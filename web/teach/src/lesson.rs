@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use adapter_browser::{BlobSource, Failure, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
 use adapter_engine::formats::Gguf;
-use adapter_engine::llama::{Config, weight_bytes};
+use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::text::{Message, RenderOptions, Tokenizer, VocabSource, encode_chat};
 use adapter_engine::train::memory;
 use adapter_finetune::data::{
@@ -167,7 +167,7 @@ impl Lesson {
             memory: vec![
                 ("weights", needed.weights),
                 ("activations of a block", needed.activations),
-                ("kept for the way back", needed.kept),
+                ("saved for the backward pass", needed.saved),
                 ("logits", needed.logits),
                 ("prompt keys and values", needed.adapter),
                 ("adapter and optimizer", needed.optimizer),

@@ -2,7 +2,7 @@
 
 use adapter_browser::Failure;
 use adapter_engine::adapter::{AdapterFile, GateKind};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_finetune::data::{DataOptions, Examples, Split, Template};
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs, usual};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use adapter_engine::adapter::AdapterFile;
 use adapter_engine::formats::{Array, Gguf, Metadata, PartialGguf, ReadAt, TensorInfo, Value};
 use adapter_engine::gpu::{AdapterSummary, Gpu};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use pollster::block_on;
 
 use super::inspect_adapter;

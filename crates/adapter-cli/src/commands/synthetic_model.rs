@@ -4,6 +4,10 @@
 use std::io::{self, Write};
 
 use adapter_engine::formats::{GgufError, GgufWriteError, GgufWriter, StringArray, TensorType};
+use adapter_engine::model::architecture::LLAMA;
+use adapter_engine::model::tensors::{self, Role};
+use adapter_engine::model::{Architecture, Config};
+use adapter_engine::ops::rope::{Rope, Scaling};
 
 use crate::failure::Failure;
 use crate::flags::{ModelShape, SyntheticModel, WeightType};
@@ -22,9 +26,10 @@ const BYTE: i32 = 6;
 const TEMPLATE: &str = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}\
     {% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
 
-/// Sizes of a LLaMA.
+/// Sizes of a model.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
+    architecture: &'static Architecture,
     name: &'static str,
     n_layers: u32,
     n_channels: u32,
@@ -34,6 +39,7 @@ struct Sizes {
     n_vocab: u32,
     n_context: u32,
     rope_theta: f32,
+    eps: f32,
     /// Whether the output product is the embedding's matrix.
     tied: bool,
 }
@@ -41,6 +47,7 @@ struct Sizes {
 /// From the models' own `config.json`.
 const fn sizes(shape: ModelShape) -> Sizes {
     let llama = Sizes {
+        architecture: &LLAMA,
         name: "LLaMA 7B",
         n_layers: 32,
         n_channels: 4096,
@@ -50,6 +57,7 @@ const fn sizes(shape: ModelShape) -> Sizes {
         n_vocab: 32_000,
         n_context: 4096,
         rope_theta: 10_000.0,
+        eps: 1e-5,
         tied: false,
     };
     let llama32 = Sizes { n_vocab: 128_256, n_context: 131_072, rope_theta: 500_000.0, tied: true, ..llama };
@@ -87,6 +95,28 @@ const fn sizes(shape: ModelShape) -> Sizes {
             n_context: 512,
             ..llama
         },
+    }
+}
+
+impl Sizes {
+    fn config(&self) -> Config {
+        let head_dim = self.n_channels / self.n_heads;
+        let theta = f64::from(self.rope_theta);
+        Config {
+            architecture: self.architecture,
+            name: format!("{} shape, random weights", self.name),
+            n_layers: self.n_layers,
+            n_channels: self.n_channels,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            head_dim,
+            n_ffn: self.n_ffn,
+            n_vocab: self.n_vocab,
+            n_context: self.n_context,
+            eps: self.eps,
+            rope: Rope { head_dim, n_rot: head_dim, theta, scaling: Scaling::None },
+            tied: self.tied,
+        }
     }
 }
 
@@ -141,23 +171,23 @@ pub fn run(flags: &SyntheticModel) -> Result<(), Failure> {
 /// The header: sizes, a vocabulary that can encode any text (byte by byte), and all tensors.
 fn describe(sizes: &Sizes, weights: TensorType) -> Result<GgufWriter, GgufError> {
     let mut writer = GgufWriter::new();
-    let head_dim = sizes.n_channels / sizes.n_heads;
-    writer.metadata("general.architecture", "llama");
-    writer.metadata("general.name", format!("{} shape, random weights", sizes.name).as_str());
+    let config = sizes.config();
+    writer.metadata("general.architecture", config.architecture.name);
+    writer.metadata("general.name", config.name.as_str());
     for (key, value) in [
-        ("block_count", sizes.n_layers),
-        ("context_length", sizes.n_context),
-        ("embedding_length", sizes.n_channels),
-        ("feed_forward_length", sizes.n_ffn),
-        ("attention.head_count", sizes.n_heads),
-        ("attention.head_count_kv", sizes.n_kv_heads),
-        ("rope.dimension_count", head_dim),
-        ("vocab_size", sizes.n_vocab),
+        ("block_count", config.n_layers),
+        ("context_length", config.n_context),
+        ("embedding_length", config.n_channels),
+        ("feed_forward_length", config.n_ffn),
+        ("attention.head_count", config.n_heads),
+        ("attention.head_count_kv", config.n_kv_heads),
+        ("rope.dimension_count", config.head_dim),
+        ("vocab_size", config.n_vocab),
     ] {
-        writer.metadata(format!("llama.{key}"), value);
+        writer.metadata(config.architecture.key(key), value);
     }
-    writer.metadata("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
-    writer.metadata("llama.rope.freq_base", sizes.rope_theta);
+    writer.metadata(config.architecture.key("attention.layer_norm_rms_epsilon"), config.eps);
+    writer.metadata(config.architecture.key("rope.freq_base"), sizes.rope_theta);
 
     let special = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)];
     let mut tokens: Vec<(String, i32)> = special.map(|(text, kind)| (text.to_owned(), kind)).to_vec();
@@ -173,26 +203,13 @@ fn describe(sizes: &Sizes, weights: TensorType) -> Result<GgufWriter, GgufError>
     writer.metadata("tokenizer.ggml.eos_token_id", 2u32);
     writer.metadata("tokenizer.chat_template", TEMPLATE);
 
-    let [c, f, v] = [sizes.n_channels, sizes.n_ffn, sizes.n_vocab].map(u64::from);
-    let kv = u64::from(sizes.n_kv_heads * head_dim);
-    writer.tensor("token_embd.weight", &[c, v], weights);
-    for layer in 0..sizes.n_layers {
-        let mut tensor = |name: &str, shape: &[u64], kind| {
-            writer.tensor(format!("blk.{layer}.{name}.weight"), shape, kind);
+    for (name, spec) in tensors::of(&config) {
+        let tensor_type = match spec.role {
+            Role::Matrix => weights,
+            Role::Vector => TensorType::F32,
+            Role::Unused => continue,
         };
-        tensor("attn_norm", &[c], TensorType::F32);
-        tensor("attn_q", &[c, c], weights);
-        tensor("attn_k", &[c, kv], weights);
-        tensor("attn_v", &[c, kv], weights);
-        tensor("attn_output", &[c, c], weights);
-        tensor("ffn_norm", &[c], TensorType::F32);
-        tensor("ffn_gate", &[c, f], weights);
-        tensor("ffn_up", &[c, f], weights);
-        tensor("ffn_down", &[f, c], weights);
-    }
-    writer.tensor("output_norm.weight", &[c], TensorType::F32);
-    if !sizes.tied {
-        writer.tensor("output.weight", &[c, v], weights);
+        writer.tensor(name, &spec.shape_in(&config), tensor_type);
     }
     Ok(writer)
 }
@@ -261,7 +278,6 @@ fn write(writer: &GgufWriter, pattern: &[u8], out: &mut impl Write) -> Result<()
 #[cfg(test)]
 mod tests {
     use adapter_engine::formats::Gguf;
-    use adapter_engine::llama::Config;
 
     use super::*;
 
@@ -306,7 +322,7 @@ mod tests {
         let weights: u64 = gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
         assert_eq!(weights, 6_738_415_616, "LLaMA 7B's own count");
         let config = Config::from_gguf(&gguf, &file).expect("a LLaMA");
-        let on_gpu = adapter_engine::llama::weight_bytes(&gguf).expect("sizes");
+        let on_gpu = adapter_engine::model::weight_bytes(&gguf).expect("sizes");
         let memory = adapter_engine::train::memory(&config, on_gpu, 30, 10, 512);
         assert!(memory.total() < 5_000_000_000, "{}", memory.total());
         assert!(memory.total() > on_gpu, "the trainer takes something, too");

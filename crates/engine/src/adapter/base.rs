@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use super::gguf::is_adapter_tensor;
 use crate::Error;
+use crate::formats::adapter_tensors::is_adapter_tensor;
 use crate::formats::{Gguf, ReadAt, TensorInfo};
+use crate::model::n_layers;
 
 /// Bytes of each tensor that go into the hash.
 const SAMPLE_BYTES: u64 = 4096;
@@ -30,7 +31,7 @@ impl BaseModel {
     /// A file that cannot be read or does not say how many layers it has.
     pub fn of(gguf: &Gguf, source: &dyn ReadAt) -> Result<Self, Error> {
         let name = gguf.metadata.optional::<&str>("general.name")?.filter(|name| !name.is_empty()).map(str::to_owned);
-        Ok(Self { name, n_layers: gguf.metadata.u32("llama.block_count")?, hash: base_hash(gguf, source)? })
+        Ok(Self { name, n_layers: n_layers(gguf)?, hash: base_hash(gguf, source)? })
     }
 }
 

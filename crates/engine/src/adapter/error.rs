@@ -21,9 +21,6 @@ pub enum AdapterError {
     /// A GGUF file without an adapter in it.
     #[error("the GGUF file holds no adapter")]
     NoAdapter,
-    /// An adapter where a model was wanted.
-    #[error("the file is an adapter (general.type is \"adapter\"), not a model")]
-    NotAModel,
     /// A model that holds an adapter, where the model alone was wanted.
     #[error("the model file already holds the adapter {name:?}")]
     AlreadyMerged {
@@ -127,7 +124,6 @@ impl AdapterError {
                  prompts and gates (our safetensors), or blk.N.adapter_prompt.weight and blk.N.adapter_gate.weight (GGUF)"
             }
             Self::NoAdapter => "a model is given with --model; `adapter-cli inspect` shows what a file holds",
-            Self::NotAModel => "give it with --adapter, and the model it was trained on with --model",
             Self::AlreadyMerged { .. } => "name the model without an adapter, or export the adapter from this file",
             Self::PeftCannotHold { .. } => {
                 "export as safetensors or gguf, which hold every kind, or train with --gate peft"

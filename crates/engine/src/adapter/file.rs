@@ -3,7 +3,7 @@
 use super::base::{BaseMatch, BaseModel, compare};
 use super::error::AdapterError;
 use super::kind::{GateActivation, GateKind, GateShape};
-use crate::llama::Config;
+use crate::model::Config;
 
 /// The numbers of an adapter, on the CPU.
 #[derive(Debug, Clone, PartialEq)]

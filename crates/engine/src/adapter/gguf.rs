@@ -25,17 +25,15 @@ use std::ops::ControlFlow;
 use super::error::{AdapterError, AdapterWriteError, shortened};
 use super::file::{AdapterFile, finite};
 use super::kind::{GateShape, kind_of};
-use super::peft::layer_number;
 use crate::Error;
+use crate::formats::adapter_tensors::{GATE, PROMPT, holds_adapter_only, is_adapter_tensor, part_of};
 use crate::formats::{Gguf, GgufDataWriter, GgufWriter, ReadAt, TensorInfo, TensorType};
-use crate::llama::Config;
+use crate::model::{Config, block_count};
 use crate::ops::gated_attention::MAX_ADAPTER_LEN;
 
 const TYPE_KEY: &str = "adapter.type";
 const TYPE: &str = "llama_adapter";
 const VERSION: u32 = 1;
-const PROMPT: &str = "adapter_prompt.weight";
-const GATE: &str = "adapter_gate.weight";
 /// Bytes of the model that are copied at once.
 const WINDOW_BYTES: u64 = 4 << 20;
 /// Most channels and heads that are believed; the model's own limits are lower or equal.
@@ -43,25 +41,6 @@ const MAX_WIDTH: u64 = 1 << 17;
 
 fn key(name: &str) -> String {
     format!("adapter.{TYPE}.{name}")
-}
-
-/// The layer and part of a tensor that belongs to an adapter: `blk.3.adapter_gate.weight`.
-fn part_of(name: &str) -> Option<(u32, &str)> {
-    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
-    Some((layer_number(layer)?, part)).filter(|_| [PROMPT, GATE].contains(&part))
-}
-
-/// Whether a tensor of a model's file belongs to the adapter in it.
-pub fn is_adapter_tensor(name: &str) -> bool {
-    part_of(name).is_some()
-}
-
-/// Refuses files that hold an adapter only.
-pub(crate) fn refuse_adapter(gguf: &Gguf) -> Result<(), Error> {
-    match gguf.metadata.optional::<&str>("general.type")? {
-        Some("adapter") => Err(AdapterError::NotAModel.into()),
-        _ => Ok(()),
-    }
 }
 
 impl AdapterFile {
@@ -101,15 +80,16 @@ impl AdapterFile {
         let kind = kind_of(text("gate_shape")?, text("gate_activation")?)?;
         let kind = kind.ok_or_else(|| wrong_text(&key("gate_shape"), None, "\"scalar\" or \"per_head\""))?;
 
-        let own_file = meta.optional::<&str>("general.type")? == Some("adapter");
-        if own_file && let Some(other) = gguf.tensors().iter().find(|tensor| part_of(&tensor.name).is_none()) {
+        if holds_adapter_only(gguf)?
+            && let Some(other) = gguf.tensors().iter().find(|tensor| part_of(&tensor.name).is_none())
+        {
             return Err(AdapterError::Unknown { name: other.name.clone() }.into());
         }
         if parts.is_empty() {
             let (name, found) = (format!("blk.N.{PROMPT}"), "nothing of an adapter".to_owned());
             return Err(AdapterError::Missing { name, found }.into());
         }
-        let base_layers = match meta.optional::<u32>("llama.block_count")? {
+        let base_layers = match block_count(gguf)? {
             Some(n_layers) => n_layers,
             None => parts.iter().map(|(layer, _)| layer + 1).max().unwrap_or_default(),
         };

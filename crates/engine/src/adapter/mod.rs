@@ -13,17 +13,14 @@ use std::sync::Arc;
 pub use base::{BaseMatch, BaseModel, base_hash};
 pub use error::{AdapterError, AdapterWriteError};
 pub use file::AdapterFile;
-pub(crate) use gguf::refuse_adapter;
-pub use gguf::{is_adapter_tensor, merge};
+pub use gguf::merge;
 pub use kind::{GateActivation, GateKind, GateShape};
-pub use peft::layer_number;
 
 use crate::Error;
-use crate::gpu::{Buffer, PlanBuilder};
-use crate::layers::block::qkv_width;
-use crate::llama::Model;
+use crate::gpu::Buffer;
+use crate::model::Model;
+use crate::model::block::Prompt;
 use crate::ops::gated_attention::{MAX_ADAPTER_LEN, PromptCache};
-use crate::ops::matmul::{self, Epilogue};
 
 /// An adapter of one model, resident on its GPU. Cloning is cheap and shares it.
 #[derive(Debug, Clone)]
@@ -55,24 +52,26 @@ impl Adapter {
             return Err(AdapterError::TooLong { found: file.adapter_len, limit: MAX_ADAPTER_LEN }.into());
         }
         let heads = config.heads();
-        let (width, kv_width) = (qkv_width(heads), heads.n_kv_heads * heads.head_dim);
+        let kv_width = heads.n_kv_heads * heads.head_dim;
         let first_layer = config.n_layers - file.n_layers;
-        let product = gpu.buffer("adapter products", u64::from(file.adapter_len * width) * 4)?;
+        let product = gpu.buffer("adapter products", u64::from(file.adapter_len * heads.qkv_width()) * 4)?;
         let mut prompts = Vec::new();
         let per_layer = (file.adapter_len * config.n_channels) as usize;
         for (block, values) in model.0.blocks[first_layer as usize..].iter().zip(file.prompts.chunks_exact(per_layer)) {
-            let prompt = gpu.buffer_with("adaption prompt", values)?;
+            let embeddings = gpu.buffer_with("adaption prompt", values)?;
             let plane_bytes = u64::from(file.adapter_len * kv_width) * 4;
             let (k, v) = (gpu.buffer("prompt keys", plane_bytes)?, gpu.buffer("prompt values", plane_bytes)?);
-            let mut plan = PlanBuilder::new(gpu);
-            let shape = matmul::Shape { n_tokens: file.adapter_len, y_stride: width, y_offset: 0 };
-            matmul::launch(&mut plan, &block.qkv, &prompt, &product, shape, Epilogue::Store)?;
-            let plan = plan.build()?;
-            let mut encoder = gpu.encoder();
-            plan.encode(gpu, &mut encoder);
             // The gates belong to sessions, which differ in strength.
             let cache = PromptCache { k, v, gate: product.clone() };
-            cache.copy_from_product(&mut encoder, &product, heads, file.adapter_len);
+            let prompt = Prompt {
+                embeddings: &embeddings,
+                product: &product,
+                cache: &cache,
+                adapter_len: file.adapter_len,
+                f16_products: false,
+            };
+            let mut encoder = gpu.encoder();
+            block.prompt_keys_and_values(gpu, &mut encoder, config, prompt)?;
             gpu.submit(encoder);
             prompts.push((cache.k, cache.v));
         }

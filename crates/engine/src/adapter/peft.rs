@@ -8,7 +8,8 @@ use super::error::AdapterError;
 use super::file::AdapterFile;
 use super::kind::{GateKind, GateShape};
 use super::safetensors::{dims, floats, missing, parse, write, wrong_shape};
-use crate::llama::Config;
+use crate::formats::adapter_tensors::layer_number;
+use crate::model::Config;
 
 /// The configuration of the method.
 const METHOD: &str = "ADAPTION_PROMPT";
@@ -171,9 +172,4 @@ impl AdapterFile {
 
 fn peft_name(layer: u32, part: &str) -> String {
     format!("base_model.model.model.layers.{layer}.self_attn.{part}")
-}
-
-/// A layer as names have it: no sign, no zeros in front, and not the largest number, so that one more is a number.
-pub fn layer_number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|layer: &u32| *layer < u32::MAX && layer.to_string() == text)
 }

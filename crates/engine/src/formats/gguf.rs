@@ -12,20 +12,17 @@
 
 use super::gguf_error::{Field, GgufError, shown};
 use super::gguf_header::{HeaderReader, read_error};
+pub use super::gguf_header::{MAX_HEADER_BYTES, MAX_STRING_BYTES};
 use super::gguf_metadata::{Array, Metadata, Value, ValueType};
 use super::read_at::ReadAt;
 use super::tensor_type::{TensorType, checked_tensor_bytes};
 
-/// The most bytes a header may have. One with 1,048,576 tokens, their scores, types and merges has about 50 MB.
-pub const MAX_HEADER_BYTES: u64 = 128 << 20;
 /// The most metadata keys; models have 20 to 60.
 pub const MAX_METADATA_KEYS: u64 = 4096;
 /// The most tensors; a model of 80 layers has 723.
 pub const MAX_TENSORS: u64 = 65_536;
 /// The longest key, as GGUF says.
 pub const MAX_KEY_BYTES: u64 = 65_535;
-/// The longest text in the metadata; chat templates have some KiB.
-pub const MAX_STRING_BYTES: u64 = 16 << 20;
 /// The longest tensor name, as GGUF says.
 pub const MAX_TENSOR_NAME_BYTES: u64 = 64;
 /// The most dimensions of a tensor.

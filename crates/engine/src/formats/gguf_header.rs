@@ -2,10 +2,14 @@
 
 use std::io;
 
-use super::gguf::{MAX_HEADER_BYTES, MAX_STRING_BYTES};
 use super::gguf_error::{Field, GgufError};
 use super::gguf_metadata::StringArray;
 use super::read_at::ReadAt;
+
+/// The most bytes a header may have. One with 1,048,576 tokens, their scores, types and merges has about 50 MB.
+pub const MAX_HEADER_BYTES: u64 = 128 << 20;
+/// The longest text in the metadata; chat templates have some KiB.
+pub const MAX_STRING_BYTES: u64 = 16 << 20;
 
 /// Bytes asked of the source at once. The header of a model with 128,000 tokens, 8 MB, takes 128 reads.
 const CHUNK_BYTES: u64 = 64 << 10;

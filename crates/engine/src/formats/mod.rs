@@ -3,6 +3,7 @@
 //! A model file is input from a stranger. Every count, length and offset in it is compared with the bytes that are
 //! really there, and with a named limit, before anything is reserved; no input makes these parsers panic or hang.
 
+pub mod adapter_tensors;
 pub mod gguf;
 mod gguf_error;
 mod gguf_header;

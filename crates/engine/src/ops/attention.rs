@@ -1,6 +1,7 @@
 //! Causal attention over the cache, grouped queries, online softmax. Kernels:
 //! `shaders/{attention,attention_lanes,attention_queries,attention_keys,attention_merge}.wgsl`.
 
+use super::heads::Heads;
 use super::kv_cache::LayerCache;
 use super::rope::Packed;
 use crate::gpu::{Arg, Buffer, Gpu, GpuError, PlanBuilder, constants, fold_groups};
@@ -12,24 +13,6 @@ struct Params {
     n_kv_heads: u32,
     head_vec4: u32,
     scale: f32,
-}
-
-/// The heads of an attention layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// H: query heads.
-    pub n_heads: u32,
-    /// K: key and value heads; divides H.
-    pub n_kv_heads: u32,
-    /// D: channels of a head, a multiple of 4, at most 256.
-    pub head_dim: u32,
-}
-
-impl Heads {
-    /// `1 / sqrt(D)`
-    pub fn scale(self) -> f32 {
-        (1.0 / f64::from(self.head_dim).sqrt()) as f32
-    }
 }
 
 /// Which kernel computes it.

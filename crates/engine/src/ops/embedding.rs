@@ -1,6 +1,6 @@
 //! Rows of the embedding table. Kernel: `shaders/embedding.wgsl`.
 
-use super::matmul::Matrix;
+use super::matrix::Matrix;
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
 
 #[repr(C)]

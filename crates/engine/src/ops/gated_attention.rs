@@ -1,6 +1,7 @@
 //! Zero-init gated attention to the adaption prompt. Kernels: `shaders/{gated_attention,gated_attention_queries}.wgsl`.
 
-use super::attention::{Heads, Variant};
+use super::attention::Variant;
+use super::heads::Heads;
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
 
 /// Longest adaption prompt the kernel takes.

@@ -1,6 +1,6 @@
 //! Splits the fused q, k, v product, turns q and k, appends k and v to the cache. Kernel: `shaders/kv_cache_write.wgsl`.
 
-use super::attention::Heads;
+use super::heads::Heads;
 use super::rope::Packed;
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
 

@@ -2,8 +2,7 @@
 
 use super::{LOGIT_ROWS, SessionOptions};
 use crate::gpu::Tier;
-use crate::layers::block::qkv_width;
-use crate::llama::Config;
+use crate::model::Config;
 use crate::ops::attention::stretches;
 use crate::ops::kv_cache::PAGE;
 use crate::ops::matmul::half_row_bytes;
@@ -18,7 +17,7 @@ pub(super) fn grown(capacity: u32, len: u32, context: u32) -> u32 {
 }
 
 /// Bytes on the GPU of a conversation that has reached `n_tokens` tokens: keys and values, activations, logits. Beside it there
-/// are the [weights](crate::llama::weight_bytes), and some kilobytes a plan.
+/// are the [weights](crate::model::weight_bytes), and some kilobytes a plan.
 #[must_use]
 pub fn memory(config: &Config, tier: Tier, options: &SessionOptions, n_tokens: u32) -> u64 {
     let (context, chunk) = options.sizes(config.n_context, tier);
@@ -30,7 +29,7 @@ pub fn memory(config: &Config, tier: Tier, options: &SessionOptions, n_tokens: u
     let rope = u64::from(capacity) * u64::from(heads.head_dim) * 4;
     let cache = 2 * u64::from(config.n_layers) * options.cache_format.plane_bytes(heads, capacity);
     let (attended, channels) = (heads.n_heads * heads.head_dim, config.n_channels);
-    let floats_a_row = 2 * channels + qkv_width(heads) + 2 * attended + config.n_ffn + 1;
+    let floats_a_row = 2 * channels + heads.qkv_width() + 2 * attended + config.n_ffn + 1;
     let rows = u64::from(chunk) * u64::from(floats_a_row) * 4;
     let head = u64::from(LOGIT_ROWS * channels + config.n_vocab) * 4;
     let stretched = u64::from(stretches(context.next_multiple_of(PAGE)) * heads.n_heads * (heads.head_dim + 2)) * 4;

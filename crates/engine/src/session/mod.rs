@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 use crate::Error;
 use crate::adapter::Adapter;
 use crate::gpu::{Buffer, Gpu, Plan, PlanBuilder, Step, Tier};
-use crate::layers::block::{Activations, Context, GateUp, qkv_width};
-use crate::llama::Model;
+use crate::model::Model;
+use crate::model::block::{Activations, Context, GateUp};
 use crate::ops::attention::{Stretches, stretches};
 use crate::ops::embedding;
 use crate::ops::gated_attention::PromptCache;
@@ -146,14 +146,11 @@ impl Session {
         let activations = Activations {
             x: rows("residual stream", config.n_channels)?,
             normed: rows("normed activations", config.n_channels)?,
-            qkv: rows("queries, keys, values", qkv_width(heads))?,
+            qkv: rows("queries, keys, values", heads.qkv_width())?,
             q: rows("queries", heads.n_heads * heads.head_dim)?,
             attended: rows("attention output", heads.n_heads * heads.head_dim)?,
             hidden: rows("MLP activations", config.n_ffn)?,
-            gate_and_up: match apart {
-                true => Some((rows("MLP gate", config.n_ffn)?, rows("MLP up", config.n_ffn)?)),
-                false => None,
-            },
+            gate_and_up: rows("MLP gate and up", if apart { 2 * config.n_ffn } else { 0 })?,
         };
         let mut session = Self {
             context,
@@ -448,6 +445,7 @@ impl Session {
             n_tokens,
             packed: None,
             stretches: (n_tokens == 1 && n > 1).then_some(Stretches { n, sums: &sums, stats: &stats }),
+            saving: None,
         };
         // Whole layers, so a submit can be more.
         let block_macs = model.config().block_weights() * u64::from(n_tokens);

@@ -1,10 +1,18 @@
 //! The buffers of a training run: one list, which the trainer allocates and the prediction of memory adds up.
 
-use super::memory::Item;
 use crate::gpu::Step;
-use crate::layers::block::qkv_width;
-use crate::llama::Config;
+use crate::model::Config;
+use crate::model::block::SavedActivations;
 use crate::ops::kv_cache::plane_bytes;
+
+/// Which line of [`Memory`](super::Memory) a buffer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    Activations,
+    Saved,
+    Logits,
+    Adapter,
+}
 
 /// What decides every size.
 #[derive(Debug, Clone, Copy)]
@@ -13,27 +21,8 @@ pub(super) struct Sizes<'a> {
     pub(super) n_layers: u32,
     pub(super) adapter_len: u32,
     pub(super) max_tokens: u32,
-    /// Adapted blocks that keep their middle, at least 1.
-    pub(super) middles: u32,
-}
-
-/// What the way back needs of a block's forward pass: its middle.
-#[derive(Debug)]
-pub(super) struct Saved<B> {
-    /// Queries, turned `[T, H, D]`.
-    pub(super) q: B,
-    /// Keys in the cache's layout.
-    pub(super) k: B,
-    /// Values in the cache's layout.
-    pub(super) v: B,
-    /// Output of the attention to the text alone `[T, H, D]`.
-    pub(super) attended: B,
-    /// Log-sum-exp and delta `[T, H, 2]`.
-    pub(super) stats: B,
-    /// The residual stream between attention and MLP `[T, C]`.
-    pub(super) middle: B,
-    /// Gate and up `[T, 2F]`, then their gradients.
-    pub(super) z: B,
+    /// Adapted blocks that save their activations, at least 1.
+    pub(super) saved_blocks: u32,
 }
 
 /// Keys and values of one layer's prompt, and its gates.
@@ -63,7 +52,7 @@ pub(super) struct Buffers<B> {
     pub(super) qkv: B,
     /// Attention's output with the prompt's part, then the gradient of it `[T, H, D]`.
     pub(super) with_prompt: B,
-    /// The MLP's middle, then the gradient of it `[T, F]`.
+    /// The MLP's activations between its products, then the gradient of them `[T, F]`.
     pub(super) hidden: B,
     /// Gradient of the residual stream `[T, C]`.
     pub(super) dx: B,
@@ -73,8 +62,8 @@ pub(super) struct Buffers<B> {
     pub(super) dgates: B,
     /// `[L_a]`, inputs of the adapted blocks `[T, C]`.
     pub(super) inputs: Vec<B>,
-    /// One for each block that keeps its middle; the first is also where all the others work.
-    pub(super) saved: Vec<Saved<B>>,
+    /// One for each block that saves its activations; the first is also where all the others work.
+    pub(super) saved: Vec<SavedActivations<B>>,
     /// `[L_a]`
     pub(super) prompts: Vec<Prompt<B>>,
     /// `[A, C]`
@@ -100,27 +89,27 @@ impl<B> Buffers<B> {
         sizes: Sizes<'_>,
         mut make: impl FnMut(Item, &'static str, u64) -> Result<B, E>,
     ) -> Result<Self, E> {
-        let Sizes { config, n_layers, adapter_len, max_tokens, middles } = sizes;
+        let Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks } = sizes;
         let (heads, channels, n_ffn) = (config.heads(), config.n_channels, config.n_ffn);
         let (q_width, kv_width) = (heads.n_heads * heads.head_dim, heads.n_kv_heads * heads.head_dim);
-        let width = qkv_width(heads);
+        let width = heads.qkv_width();
         let bytes = |rows: u32, width: u32| u64::from(rows) * u64::from(width) * 4;
         let tokens = |width: u32| bytes(max_tokens, width);
         let saved = |index, make: &mut dyn FnMut(Item, &'static str, u64) -> Result<B, E>| {
-            let item = if index == 0 { Item::Activations } else { Item::Kept };
-            Ok(Saved {
+            let item = if index == 0 { Item::Activations } else { Item::Saved };
+            Ok(SavedActivations {
                 q: make(item, "queries", tokens(q_width))?,
                 k: make(item, "keys", plane_bytes(heads, max_tokens))?,
                 v: make(item, "values", plane_bytes(heads, max_tokens))?,
                 attended: make(item, "attention output", tokens(q_width))?,
                 stats: make(item, "attention statistics", tokens(heads.n_heads * 2))?,
-                middle: make(item, "residual stream before the MLP", tokens(channels))?,
-                z: make(item, "MLP gate and up", tokens(n_ffn * 2))?,
+                residual: make(item, "residual stream before the MLP", tokens(channels))?,
+                gate_and_up: make(item, "MLP gate and up", tokens(n_ffn * 2))?,
             })
         };
         let rows = logit_rows(config);
         Ok(Self {
-            saved: (0..middles.max(1)).map(|index| saved(index, &mut make)).collect::<Result<_, _>>()?,
+            saved: (0..saved_blocks.max(1)).map(|index| saved(index, &mut make)).collect::<Result<_, _>>()?,
             step: make(Item::Activations, "step", size_of::<Step>() as u64)?,
             rope_table: make(Item::Activations, "rope table", tokens(heads.head_dim))?,
             ids: make(Item::Activations, "token ids", tokens(1))?,
@@ -137,7 +126,7 @@ impl<B> Buffers<B> {
             weights: make(Item::Activations, "prompt weights", tokens(heads.n_heads * adapter_len * 2))?,
             dgates: make(Item::Activations, "gate gradients by token", tokens(heads.n_heads))?,
             inputs: (0..n_layers)
-                .map(|_| make(Item::Kept, "block input", tokens(channels)))
+                .map(|_| make(Item::Saved, "block input", tokens(channels)))
                 .collect::<Result<_, _>>()?,
             prompts: (0..n_layers)
                 .map(|_| {

@@ -2,31 +2,23 @@
 
 use std::convert::Infallible;
 
-use super::buffers::{Buffers, Sizes, logit_rows};
-use crate::layers::block::qkv_width;
-use crate::llama::Config;
+use super::buffers::{Buffers, Item, Sizes, logit_rows};
+use crate::model::Config;
 use crate::ops::matmul::half_row_bytes;
 
-/// Bytes that adapted blocks keep without being asked: everything for a small model, a few middles for one of 7B weights.
-const KEPT_BYTES: u64 = 384 << 20;
+/// Bytes of activations that are saved without being asked: those of all adapted blocks of a small model, of a few for one of
+/// 7B weights.
+const SAVED_BYTES: u64 = 384 << 20;
 
-/// How many of the adapted blocks, counted from the last, keep their *middle* for the way back: attention and the inputs of
-/// swiglu. The others keep their input alone and compute the rest again, a quarter of a step's products. As many as fit 384 MiB
-/// beside the inputs, and at least one: the last block's middle lies in the set of buffers that the others share.
-pub(super) fn middles(config: &Config, n_layers: u32, adapter_len: u32, max_tokens: u32) -> u32 {
-    let kept = |middles| count(Sizes { config, n_layers, adapter_len, max_tokens, middles }).kept;
-    let (one, each) = (kept(1), kept(2).saturating_sub(kept(1)).max(1));
-    let more = KEPT_BYTES.saturating_sub(one) / each;
+/// How many of the adapted blocks, counted from the last, save their activations for the backward pass: attention and the inputs
+/// of swiglu. The others save their input alone and compute the rest again (activation checkpointing, Chen et al. 2016,
+/// arXiv:1604.06174), a quarter of a step's products. As many as fit 384 MiB beside the inputs, and at least one: the last
+/// block's lie in the set of buffers that the others share.
+pub(super) fn saved_blocks(config: &Config, n_layers: u32, adapter_len: u32, max_tokens: u32) -> u32 {
+    let saved = |saved_blocks| count(Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks }).saved;
+    let (one, each) = (saved(1), saved(2).saturating_sub(saved(1)).max(1));
+    let more = SAVED_BYTES.saturating_sub(one) / each;
     u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1).min(n_layers)
-}
-
-/// Which line of [`Memory`] a buffer belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Item {
-    Activations,
-    Kept,
-    Logits,
-    Adapter,
 }
 
 /// GPU memory of a training run by item, bytes. What a step allocates beside it (parameters of its launches) is below 1 MiB.
@@ -36,8 +28,8 @@ pub struct Memory {
     pub weights: u64,
     /// Activations and gradients of one block.
     pub activations: u64,
-    /// What the adapted blocks keep for the way back.
-    pub kept: u64,
+    /// What the adapted blocks save for the backward pass.
+    pub saved: u64,
     /// One chunk of logits and the head's input.
     pub logits: u64,
     /// Keys, values and gates of all prompts.
@@ -46,8 +38,8 @@ pub struct Memory {
     pub rounding: u64,
     /// The adapter's parameters, their gradients and both moments of AdamW, f32; the caller's, not the trainer's.
     pub optimizer: u64,
-    /// How many adapted blocks, counted from the last, keep more than their input.
-    pub middles: u32,
+    /// How many adapted blocks, counted from the last, save more than their input.
+    pub saved_blocks: u32,
     /// The largest buffer and its bytes: it has to fit one binding.
     pub largest: (&'static str, u64),
 }
@@ -60,14 +52,14 @@ impl Memory {
 
     /// The items that [`Trainer::new`](super::Trainer::new) allocates.
     pub fn trainer(&self) -> u64 {
-        self.activations + self.kept + self.logits + self.adapter
+        self.activations + self.saved + self.logits + self.adapter
     }
 
     /// The same run with products that are [rounded](super::Trainer::rounded), of batches of `max_tokens`.
     #[must_use]
     pub fn rounded(mut self, config: &Config, max_tokens: u32) -> Self {
         let heads = config.heads();
-        let widths = [config.n_channels, heads.n_heads * heads.head_dim, qkv_width(heads), 2 * config.n_ffn];
+        let widths = [config.n_channels, heads.n_heads * heads.head_dim, heads.qkv_width(), 2 * config.n_ffn];
         let rows = widths.map(|width| half_row_bytes(max_tokens, width));
         let rows = rows.into_iter().chain([half_row_bytes(logit_rows(config).min(max_tokens), config.n_vocab)]);
         self.rounding = rows.map(|bytes| bytes[0]).max().unwrap_or(0) + half_row_bytes(max_tokens, 0)[1];
@@ -76,26 +68,26 @@ impl Memory {
 }
 
 /// Predicts the memory of training an adapter of the last `n_layers` layers with `adapter_len` prompt tokens in batches of
-/// `max_tokens`. `weight_bytes` is [`llama::weight_bytes`](crate::llama::weight_bytes) of the model's header.
+/// `max_tokens`. `weight_bytes` is [`model::weight_bytes`](crate::model::weight_bytes) of the model's header.
 pub fn memory(config: &Config, weight_bytes: u64, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Memory {
-    let middles = middles(config, n_layers, adapter_len, max_tokens);
-    Memory { weights: weight_bytes, ..count(Sizes { config, n_layers, adapter_len, max_tokens, middles }) }
+    let saved_blocks = saved_blocks(config, n_layers, adapter_len, max_tokens);
+    Memory { weights: weight_bytes, ..count(Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks }) }
 }
 
 /// All but the weights.
 pub(super) fn count(sizes: Sizes<'_>) -> Memory {
-    let Sizes { config, n_layers, adapter_len, middles, .. } = sizes;
+    let Sizes { config, n_layers, adapter_len, saved_blocks, .. } = sizes;
     let numbers =
         u64::from(n_layers) * (u64::from(adapter_len) * u64::from(config.n_channels) + u64::from(config.n_heads));
     let mut memory = Memory {
         weights: 0,
         activations: 0,
-        kept: 0,
+        saved: 0,
         logits: 0,
         adapter: 0,
         rounding: 0,
         optimizer: numbers * 4 * 4,
-        middles,
+        saved_blocks,
         largest: ("", 0),
     };
     let Ok(_) = Buffers::<()>::make::<Infallible>(sizes, |item, what, bytes| {
@@ -103,7 +95,7 @@ pub(super) fn count(sizes: Sizes<'_>) -> Memory {
         let bytes = bytes.max(16).next_multiple_of(16);
         *match item {
             Item::Activations => &mut memory.activations,
-            Item::Kept => &mut memory.kept,
+            Item::Saved => &mut memory.saved,
             Item::Logits => &mut memory.logits,
             Item::Adapter => &mut memory.adapter,
         } += bytes;

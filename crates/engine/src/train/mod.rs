@@ -1,7 +1,7 @@
 //! One training step through the frozen model: loss, and gradients to the adapter's prompts and gates.
 //!
-//! Only activations have gradients, and nothing below the first adapted layer. Where memory allows it a block keeps its middle
-//! for the way back, else only its input, and the rest is computed again. Texts of different length lie side by side in one
+//! Only activations have gradients, and nothing below the first adapted layer. Where memory allows it a block
+//! saves its activations for the backward pass, else only its input, and the rest is computed again. Texts of different length lie side by side in one
 //! batch, so that no work goes into padding. Method and formulas: arXiv:2303.16199, section 3; every backward kernel names its
 //! own source.
 
@@ -9,15 +9,15 @@ mod batch;
 mod buffers;
 mod memory;
 mod recorder;
-mod trainer;
+mod step;
 
 pub use batch::Batch;
 pub use memory::{Memory, memory};
-pub use trainer::{Operands, Trainer};
+pub use step::{Operands, Trainer};
 
 use crate::Error;
 use crate::adapter::{AdapterFile, GateActivation, GateShape};
-use crate::llama::Model;
+use crate::model::Model;
 
 /// Loss and gradients of an adapter's stored numbers.
 #[derive(Debug, Clone, PartialEq)]

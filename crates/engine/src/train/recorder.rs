@@ -39,6 +39,11 @@ impl<'g> Recorder<'g> {
         &mut self.encoder
     }
 
+    /// Whether products may be in f16.
+    pub(super) fn f16_products(&self) -> bool {
+        self.rounded
+    }
+
     /// A place where the work may be cut: submits when enough has come together.
     pub(super) fn cut(&mut self) {
         if self.recorded_macs >= self.gpu.tier().submit_macs() {

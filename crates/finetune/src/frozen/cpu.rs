@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use adapter_engine::formats::{Gguf, ReadAt, TensorInfo};
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
+use adapter_engine::model::tensors::{self, Tensors};
 use adapter_engine::train::Batch;
 use burn::tensor::activation::silu;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -51,54 +52,53 @@ impl CpuLlama {
     ) -> Result<Self, TrainError> {
         let config = Config::from_gguf(gguf, source)?;
         let device = Device::flex().autodiff();
-        let n_tensors = u64::from(config.n_layers) * 9 + 3;
+        let tensors = Tensors::new(gguf, &config)?;
+        let n_tensors = tensors::of(&config).count() as u64;
         let mut done = 0;
-        let mut data = |name: &str, shape: &[u64]| {
+        let mut data = |tensor: &TensorInfo| {
             done += 1;
             if progress(done.min(n_tensors), n_tensors).is_break() {
                 return Err(TrainError::from(adapter_engine::Error::Cancelled));
             }
-            let tensor = gguf.tensor(name).map_err(adapter_engine::Error::from)?;
-            weights(tensor, source, shape)
+            weights(tensor, source)
         };
-        let mut vector = |name: &str, n: u32| {
-            let values = data(name, &[u64::from(n)])?;
-            Ok::<_, TrainError>(Tensor::<1>::from_data(TensorData::new(values, [n as usize]), &device))
+        let vector = |values: Vec<f32>| {
+            let shape = [values.len()];
+            Tensor::<1>::from_data(TensorData::new(values, shape), &device)
         };
-        let (c, f, v) = (config.n_channels, config.n_ffn, config.n_vocab);
-        let (q_width, kv_width) = (config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim);
-        let norms = |layer: u32, vector: &mut dyn FnMut(&str, u32) -> Result<Tensor<1>, TrainError>| {
-            Ok::<_, TrainError>((
-                vector(&format!("blk.{layer}.attn_norm.weight"), c)?,
-                vector(&format!("blk.{layer}.ffn_norm.weight"), c)?,
-            ))
+        let matrix = |tensor: &TensorInfo, values: Vec<f32>| {
+            let n_in = tensor.shape.first().map_or(1, |n_in| *n_in as usize);
+            Tensor::<2>::from_data(TensorData::new(values, [tensor.rows() as usize, n_in]), &device)
         };
-        let norms: Vec<_> = (0..config.n_layers).map(|layer| norms(layer, &mut vector)).collect::<Result<_, _>>()?;
-        let output_norm = vector("output_norm.weight", c)?;
-        let mut matrix = |name: &str, n_in: u32, n_out: u32| {
-            let values = data(name, &[u64::from(n_in), u64::from(n_out)])?;
-            let shape = [n_out as usize, n_in as usize];
-            Ok::<_, TrainError>(Tensor::<2>::from_data(TensorData::new(values, shape), &device))
+        let top_matrix = |name: &str, data: &mut dyn FnMut(&TensorInfo) -> Result<Vec<f32>, TrainError>| {
+            let tensor = tensors.top(name)?;
+            Ok::<_, TrainError>(matrix(tensor, data(tensor)?))
         };
-        let embedding = matrix("token_embd.weight", c, v)?;
+        let embedding = top_matrix("token_embd.weight", &mut data)?;
         let mut blocks = Vec::with_capacity(config.n_layers as usize);
-        for (layer, (attention_norm, mlp_norm)) in norms.into_iter().enumerate() {
-            let mut matrix = |name: &str, n_in, n_out| matrix(&format!("blk.{layer}.{name}.weight"), n_in, n_out);
+        for layer in 0..config.n_layers {
+            let mut block_vector = |name: &str| Ok::<_, TrainError>(vector(data(tensors.block(layer, name)?)?));
+            let (attention_norm, mlp_norm) = (block_vector("attn_norm.weight")?, block_vector("ffn_norm.weight")?);
+            let mut matrix = |name: &str| {
+                let tensor = tensors.block(layer, name)?;
+                Ok::<_, TrainError>(matrix(tensor, data(tensor)?))
+            };
             blocks.push(Block {
                 attention_norm,
-                q: matrix("attn_q", c, q_width)?,
-                k: matrix("attn_k", c, kv_width)?,
-                v: matrix("attn_v", c, kv_width)?,
-                output: matrix("attn_output", q_width, c)?,
+                q: matrix("attn_q.weight")?,
+                k: matrix("attn_k.weight")?,
+                v: matrix("attn_v.weight")?,
+                output: matrix("attn_output.weight")?,
                 mlp_norm,
-                gate: matrix("ffn_gate", c, f)?,
-                up: matrix("ffn_up", c, f)?,
-                down: matrix("ffn_down", f, c)?,
+                gate: matrix("ffn_gate.weight")?,
+                up: matrix("ffn_up.weight")?,
+                down: matrix("ffn_down.weight")?,
             });
         }
+        let output_norm = vector(data(tensors.top("output_norm.weight")?)?);
         let output = match config.tied {
             true => embedding.clone(),
-            false => matrix("output.weight", c, v)?,
+            false => top_matrix("output.weight", &mut data)?,
         };
         Ok(Self { config, device, embedding, blocks, output_norm, output })
     }
@@ -175,14 +175,7 @@ impl CpuLlama {
 }
 
 /// All values of a tensor.
-fn weights(tensor: &TensorInfo, source: &dyn ReadAt, shape: &[u64]) -> Result<Vec<f32>, TrainError> {
-    if tensor.shape != shape {
-        return Err(TrainError::from(adapter_engine::Error::TensorShape {
-            name: tensor.name.clone(),
-            found: tensor.shape.clone(),
-            wanted: format!("{shape:?}"),
-        }));
-    }
+fn weights(tensor: &TensorInfo, source: &dyn ReadAt) -> Result<Vec<f32>, TrainError> {
     let mut bytes = vec![0; tensor.size_bytes as usize];
     tensor.read_data(source, 0, &mut bytes).map_err(adapter_engine::Error::from)?;
     adapter_reference::dequantize::dequantize(tensor.tensor_type.ggml_id(), &bytes)

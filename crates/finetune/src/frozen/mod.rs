@@ -12,7 +12,7 @@ mod seam;
 
 use std::sync::Arc;
 
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::train::Batch;
 use burn::tensor::{Device, Tensor};
 

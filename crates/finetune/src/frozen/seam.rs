@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 
 use adapter_engine::gpu::Gpu;
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_engine::train::{Batch, Operands, Trainer};
 use adapter_engine::{Error, Model};
 use burn::backend::tensor::FloatTensor;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use adapter_engine::adapter::{AdapterFile, GateKind, layer_number};
+use adapter_engine::adapter::{AdapterFile, GateKind};
+use adapter_engine::formats::adapter_tensors::layer_number;
 
 use super::archive::{Checkpoint, shortened};
 use super::error::PthError;

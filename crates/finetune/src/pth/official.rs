@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use adapter_engine::adapter::{AdapterFile, GateActivation, GateKind, GateShape, layer_number};
+use adapter_engine::adapter::{AdapterFile, GateActivation, GateKind, GateShape};
+use adapter_engine::formats::adapter_tensors::layer_number;
 
 use super::archive::Checkpoint;
 use super::error::PthError;

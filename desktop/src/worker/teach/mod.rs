@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use adapter_engine::Model;
 use adapter_engine::adapter::{GateActivation, GateKind};
-use adapter_engine::llama::weight_bytes;
+use adapter_engine::model::weight_bytes;
 use adapter_engine::text::Tokenizer;
 use adapter_files::{ModelFile, Problem};
 use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};

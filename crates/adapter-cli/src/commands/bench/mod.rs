@@ -6,7 +6,7 @@ mod train;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use adapter_engine::llama::{Config, weight_bytes};
+use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::{Adapter, Model, Session};

@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
     let shape = AdapterShape::new(config, n_layers, flags.adapter_len, GateKind::PAPER);
     let gpu = load::gpu(global, false)?;
     let model = file.load(&gpu)?;
-    let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
+    let weights = adapter_engine::model::weight_bytes(&file.gguf)?;
     let mut tests = Vec::new();
     for rows in &flags.train {
         let mut trainer = trainer(&model, shape, *rows, flags.f16, flags.repetitions)?;

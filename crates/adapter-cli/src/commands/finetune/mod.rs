@@ -133,7 +133,7 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
         let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
         return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
     }
-    let weights = adapter_engine::llama::weight_bytes(&file.gguf)?;
+    let weights = adapter_engine::model::weight_bytes(&file.gguf)?;
     let mut memory = train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
     if flags.f16 {
         memory = memory.rounded(&file.config, *batch_tokens);
@@ -142,7 +142,7 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
     let items = [
         ("weights", memory.weights),
         ("activations of a block", memory.activations),
-        ("kept for the way back", memory.kept),
+        ("saved for the backward pass", memory.saved),
         ("logits", memory.logits),
         ("prompt keys and values", memory.adapter),
         ("rounding", memory.rounding),

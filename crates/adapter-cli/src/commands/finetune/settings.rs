@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adapter_engine::adapter::AdapterFile;
-use adapter_engine::llama::Config;
+use adapter_engine::model::Config;
 use adapter_finetune::data::{DataOptions, Dataset, Split, Template};
 use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs, usual};

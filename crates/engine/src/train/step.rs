@@ -1,19 +1,19 @@
 //! Forward and backward of one batch.
 
 use super::Batch;
-use super::buffers::{Buffers, Prompt, Saved, Sizes, logit_rows};
-use super::memory::{count, middles, most_tokens};
+use super::buffers::{Buffers, Prompt, Sizes, logit_rows};
+use super::memory::{count, most_tokens, saved_blocks};
 use super::recorder::Recorder;
 use crate::Error;
-use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder, Step};
-use crate::layers::block::{Activations, Block, Context, GateUp, qkv_width};
-use crate::llama::Model;
-use crate::ops::gated_attention::{self, MAX_ADAPTER_LEN, PromptCache};
-use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
+use crate::gpu::{Buffer, Gpu, GpuError, Step};
+use crate::model::Model;
+use crate::model::block::{self, Activations, Block, Context, SavedActivations, Saving};
+use crate::model::block_backward;
+use crate::ops::gated_attention::{MAX_ADAPTER_LEN, PromptCache};
+use crate::ops::kv_cache::LayerCache;
 use crate::ops::matmul::{self, Epilogue, Shape};
-use crate::ops::rope::{self, Packed};
-use crate::ops::swiglu::{self, Rows};
-use crate::ops::{attention, cross_entropy, embedding, rms_norm};
+use crate::ops::rope::Packed;
+use crate::ops::{cross_entropy, embedding, rms_norm};
 
 /// Longest batch, whatever the model was trained for: its texts may be many.
 const MAX_TOKENS: u32 = 1 << 16;
@@ -25,10 +25,10 @@ pub struct Trainer {
     n_layers: u32,
     adapter_len: u32,
     max_tokens: u32,
-    middles: u32,
+    saved_blocks: u32,
     rounded: bool,
     buffers: Buffers<Buffer>,
-    /// The buffers a block that keeps no middle works in.
+    /// The buffers a block that saves nothing works in.
     activations: Activations,
     cache: LayerCache,
     prompts: Vec<PromptCache>,
@@ -57,36 +57,37 @@ pub struct Operands<'a> {
 
 impl Trainer {
     /// Buffers for an adapter of the last `n_layers` layers with `adapter_len` prompt tokens, and batches of `max_tokens`.
-    /// How many blocks keep their middle follows [`Memory::middles`](super::Memory::middles) and the GPU's memory limit.
+    /// How many blocks save their activations follows [`Memory::saved_blocks`](super::Memory::saved_blocks) and the GPU's memory
+    /// limit.
     ///
     /// # Errors
     /// Sizes that the model or the kernels do not take, [`Error::TrainingBufferTooLarge`], too little memory.
     pub fn new(model: &Model, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Result<Self, Error> {
         check_sizes(model, n_layers, adapter_len, max_tokens)?;
-        let mut middles = middles(model.config(), n_layers, adapter_len, max_tokens);
+        let mut saved_blocks = saved_blocks(model.config(), n_layers, adapter_len, max_tokens);
         loop {
-            match Self::with_middles(model, n_layers, adapter_len, max_tokens, middles) {
-                Err(Error::Gpu(GpuError::OutOfMemory { .. })) if middles > 1 => middles /= 2,
+            match Self::with_saved_blocks(model, n_layers, adapter_len, max_tokens, saved_blocks) {
+                Err(Error::Gpu(GpuError::OutOfMemory { .. })) if saved_blocks > 1 => saved_blocks /= 2,
                 other => return other,
             }
         }
     }
 
-    /// [`Trainer::new`] with a given number of blocks, counted from the last, that keep their middle (at least 1).
+    /// [`Trainer::new`] with a given number of blocks, counted from the last, that save their activations (at least 1).
     ///
     /// # Errors
     /// As [`Trainer::new`].
-    pub fn with_middles(
+    pub fn with_saved_blocks(
         model: &Model,
         n_layers: u32,
         adapter_len: u32,
         max_tokens: u32,
-        middles: u32,
+        saved_blocks: u32,
     ) -> Result<Self, Error> {
         check_sizes(model, n_layers, adapter_len, max_tokens)?;
         let (gpu, config) = (model.gpu(), model.config());
-        let middles = middles.clamp(1, n_layers);
-        let sizes = Sizes { config, n_layers, adapter_len, max_tokens, middles };
+        let saved_blocks = saved_blocks.clamp(1, n_layers);
+        let sizes = Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks };
         let limits = gpu.limits();
         let limit_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
         let (what, needed_bytes) = count(sizes).largest;
@@ -112,7 +113,7 @@ impl Trainer {
             n_layers,
             adapter_len,
             max_tokens,
-            middles,
+            saved_blocks,
             rounded: false,
             activations: Activations {
                 x: buffers.x.clone(),
@@ -121,7 +122,7 @@ impl Trainer {
                 q: shared.q.clone(),
                 attended: shared.attended.clone(),
                 hidden: buffers.hidden.clone(),
-                gate_and_up: None,
+                gate_and_up: shared.gate_and_up.clone(),
             },
             cache: shared.cache(),
             prompts: buffers.prompts.iter().map(of_prompt).collect(),
@@ -158,9 +159,9 @@ impl Trainer {
         self.max_tokens
     }
 
-    /// How many adapted blocks, counted from the last, keep their middle.
-    pub fn middles(&self) -> u32 {
-        self.middles
+    /// How many adapted blocks, counted from the last, save their activations.
+    pub fn saved_blocks(&self) -> u32 {
+        self.saved_blocks
     }
 
     /// Submits forward and backward of one batch. Gradients are of the mean loss over all targets; the losses stay on the
@@ -245,27 +246,22 @@ impl Trainer {
         &self.model.0.blocks[self.first() + index as usize]
     }
 
-    /// Whether an adapted layer keeps its middle on the way forward.
-    fn keeps(&self, index: u32) -> bool {
-        index + self.middles >= self.n_layers
+    /// Whether an adapted layer saves its activations in the forward pass.
+    fn saves(&self, index: u32) -> bool {
+        index + self.saved_blocks >= self.n_layers
     }
 
-    /// Where an adapted layer's middle is or will be. Those that keep none share the first set with the lowest that does: they
-    /// are done with it before on the way forward, and need it after on the way back.
-    fn saved(&self, index: u32) -> &Saved<Buffer> {
-        &self.buffers.saved[(index + self.middles).saturating_sub(self.n_layers) as usize]
-    }
-
-    /// Multiplications of one block's products for `n_tokens`.
-    fn block_macs(&self, n_tokens: u32) -> u64 {
-        self.model.config().block_weights() * u64::from(n_tokens)
+    /// Where an adapted layer's activations are or will be. Those that save none share the first set with the lowest that does:
+    /// they are done with it before in the forward pass, and need it after in the backward pass.
+    fn saved(&self, index: u32) -> &SavedActivations<Buffer> {
+        &self.buffers.saved[(index + self.saved_blocks).saturating_sub(self.n_layers) as usize]
     }
 
     fn channel_bytes(&self, n_tokens: u32) -> u64 {
         u64::from(n_tokens) * u64::from(self.model.config().n_channels) * 4
     }
 
-    /// Keys and values of all prompts, then all blocks; each adapted block keeps its input, and some their middle.
+    /// Keys and values of all prompts, then all blocks; each adapted block saves its input, and some their activations.
     fn forward(
         &self,
         recorder: &mut Recorder<'_>,
@@ -277,43 +273,26 @@ impl Trainer {
         for index in 0..self.n_layers {
             self.prompt_keys_and_values(recorder, index, operands)?;
         }
-        recorder
-            .launch(0, |plan| embedding::launch(plan, &self.model.0.embedding, &buffers.ids, &buffers.x, n_tokens))?;
-        let Some(shared) = buffers.saved.first() else { return Ok(()) };
-        let context = Context {
-            config,
-            activations: &self.activations,
-            step: &buffers.step,
-            rope_table: &buffers.rope_table,
-            n_tokens,
-            packed: Some(self.packed(shared)),
-            stretches: None,
-        };
+        let (table, x) = (&self.model.0.embedding, &buffers.x);
+        recorder.launch(0, |plan| embedding::launch(plan, table, &buffers.ids, x, n_tokens))?;
+        let macs = config.block_weights() * u64::from(n_tokens);
         for (layer, block) in self.model.0.blocks.iter().enumerate() {
             let index = layer.checked_sub(self.first());
             if let Some(index) = index.filter(|_| backward) {
-                recorder.copy(&buffers.x, &buffers.inputs[index], self.channel_bytes(n_tokens));
+                recorder.copy(x, &buffers.inputs[index], self.channel_bytes(n_tokens));
             }
-            let keeps = index.filter(|index| backward && self.keeps(*index as u32));
-            let macs = self.block_macs(n_tokens);
-            match (&block.gate_up, keeps) {
-                (GateUp::Fused(_), None) => recorder.launch(macs, |plan| {
-                    let prompt = index.map(|index| (&self.prompts[index], self.adapter_len));
-                    block.launch(plan, context, &self.cache, prompt)
-                })?,
-                (_, keeps) => {
-                    let saved = keeps.map_or(shared, |index| self.saved(index as u32));
-                    let prompt = index.map(|index| &self.prompts[index]);
-                    recorder.launch(macs, |plan| self.attention(plan, block, prompt, saved, &buffers.x, n_tokens))?;
-                    if keeps.is_some() {
-                        recorder.copy(&buffers.x, &saved.middle, self.channel_bytes(n_tokens));
-                    }
-                    recorder.launch(0, |plan| {
-                        let rows = self.gate_and_up(plan, block, &buffers.x, &saved.z, n_tokens)?;
-                        swiglu::launch_rows(plan, &saved.z, &buffers.hidden, [n_tokens, config.n_ffn], rows)?;
-                        let shape = Shape { n_tokens, y_stride: config.n_channels, y_offset: 0 };
-                        matmul::launch(plan, &block.down, &buffers.hidden, &buffers.x, shape, Epilogue::Add)
-                    })?;
+            let prompt = index.map(|index| (&self.prompts[index], self.adapter_len));
+            match index.filter(|index| backward && self.saves(*index as u32)) {
+                None => {
+                    let context = self.context(n_tokens, &buffers.saved[0], false);
+                    recorder.launch(macs, |plan| block.launch(plan, context, &self.cache, prompt))?;
+                }
+                Some(index) => {
+                    let saved = self.saved(index as u32);
+                    let context = self.context(n_tokens, saved, true);
+                    recorder.launch(macs, |plan| block.attention(plan, context, x, &saved.cache(), prompt))?;
+                    recorder.copy(x, &saved.residual, self.channel_bytes(n_tokens));
+                    recorder.launch(0, |plan| block.mlp(plan, context, x))?;
                 }
             }
             recorder.cut();
@@ -321,68 +300,24 @@ impl Trainer {
         Ok(())
     }
 
-    fn packed<'a>(&'a self, saved: &'a Saved<Buffer>) -> Packed<'a> {
-        Packed { starts: &self.buffers.starts, stats: &saved.stats }
+    /// A block's forward pass with the statistics of `saved`, which gets all activations where `saves`.
+    fn context<'a>(&'a self, n_tokens: u32, saved: &'a SavedActivations<Buffer>, saves: bool) -> Context<'a> {
+        let buffers = &self.buffers;
+        Context {
+            config: self.model.config(),
+            activations: &self.activations,
+            step: &buffers.step,
+            rope_table: &buffers.rope_table,
+            n_tokens,
+            packed: Some(Packed { starts: &buffers.starts, stats: &saved.stats }),
+            stretches: None,
+            saving: saves.then_some(Saving { activations: saved, with_prompt: &buffers.with_prompt }),
+        }
     }
 
     fn norm(&self, n_tokens: u32) -> rms_norm::Shape {
         let config = self.model.config();
         rms_norm::Shape { n_tokens, n_channels: config.n_channels, first_token: 0, eps: config.eps }
-    }
-
-    /// `x += attention(norm(x))`, leaving in `saved` what its gradient needs.
-    fn attention(
-        &self,
-        plan: &mut PlanBuilder<'_>,
-        block: &Block,
-        prompt: Option<&PromptCache>,
-        saved: &Saved<Buffer>,
-        x: &Buffer,
-        n_tokens: u32,
-    ) -> Result<(), GpuError> {
-        let (config, buffers) = (self.model.config(), &self.buffers);
-        let (heads, cache, packed) = (config.heads(), saved.cache(), Some(self.packed(saved)));
-        let product = |y_stride| Shape { n_tokens, y_stride, y_offset: 0 };
-        let (step, table) = (&buffers.step, &buffers.rope_table);
-        rms_norm::launch(plan, x, &block.attention_norm, &buffers.normed, self.norm(n_tokens))?;
-        let width = qkv_width(heads);
-        matmul::launch(plan, &block.qkv, &buffers.normed, &buffers.qkv, product(width), Epilogue::Store)?;
-        kv_cache::launch(plan, step, table, &buffers.qkv, &saved.q, &cache, heads, n_tokens, packed)?;
-        let operands = attention::Operands { step, q: &saved.q, cache: &cache, o: &saved.attended, heads, n_tokens };
-        attention::launch(plan, operands, packed)?;
-        let output = match prompt {
-            Some(prompt) => {
-                let (q, o, o_base) = (&saved.q, &buffers.with_prompt, Some(&saved.attended));
-                let adapter_len = self.adapter_len;
-                let operands = gated_attention::Operands { q, prompt, o, o_base, heads, n_tokens, adapter_len };
-                gated_attention::launch(plan, operands)?;
-                &buffers.with_prompt
-            }
-            None => &saved.attended,
-        };
-        matmul::launch(plan, &block.output, output, x, product(config.n_channels), Epilogue::Add)
-    }
-
-    /// Gate and up of `norm(x)`, and how they lie in `z`.
-    fn gate_and_up(
-        &self,
-        plan: &mut PlanBuilder<'_>,
-        block: &Block,
-        x: &Buffer,
-        z: &Buffer,
-        n_tokens: u32,
-    ) -> Result<Rows, GpuError> {
-        let (n_ffn, normed) = (self.model.config().n_ffn, &self.buffers.normed);
-        rms_norm::launch(plan, x, &block.mlp_norm, normed, self.norm(n_tokens))?;
-        let at = |y_offset| Shape { n_tokens, y_stride: 2 * n_ffn, y_offset };
-        match &block.gate_up {
-            GateUp::Fused(both) => matmul::launch(plan, both, normed, z, at(0), Epilogue::Store)?,
-            GateUp::Apart { gate, up } => {
-                matmul::launch(plan, gate, normed, z, at(0), Epilogue::Store)?;
-                matmul::launch(plan, up, normed, z, at(n_ffn), Epilogue::Store)?;
-            }
-        }
-        Ok(rows_of(block))
     }
 
     fn prompt_keys_and_values(
@@ -391,22 +326,23 @@ impl Trainer {
         index: u32,
         operands: Operands<'_>,
     ) -> Result<(), Error> {
-        let (buffers, heads) = (&self.buffers, self.model.config().heads());
-        let prompt = &self.prompts[index as usize];
+        let (buffers, config) = (&self.buffers, self.model.config());
+        let cache = &self.prompts[index as usize];
         let prompt_bytes = self.channel_bytes(self.adapter_len);
-        let gate_bytes = u64::from(heads.n_heads) * 4;
+        let gate_bytes = u64::from(config.n_heads) * 4;
         let encoder = recorder.encoder();
         let from = operands.prompts_offset + u64::from(index) * prompt_bytes;
         encoder.copy_buffer_to_buffer(operands.prompts, from, buffers.prompt.raw(), 0, prompt_bytes);
         let from = operands.gates_offset + u64::from(index) * gate_bytes;
-        encoder.copy_buffer_to_buffer(operands.gates, from, prompt.gate.raw(), 0, gate_bytes);
-        let shape = Shape { n_tokens: self.adapter_len, y_stride: qkv_width(heads), y_offset: 0 };
-        let product = &buffers.prompt_product;
-        recorder.launch(0, |plan| {
-            matmul::launch(plan, &self.block(index).qkv, &buffers.prompt, product, shape, Epilogue::Store)
-        })?;
-        prompt.copy_from_product(recorder.encoder(), product, heads, self.adapter_len);
-        Ok(())
+        encoder.copy_buffer_to_buffer(operands.gates, from, cache.gate.raw(), 0, gate_bytes);
+        let prompt = block::Prompt {
+            embeddings: &buffers.prompt,
+            product: &buffers.prompt_product,
+            cache,
+            adapter_len: self.adapter_len,
+            f16_products: recorder.f16_products(),
+        };
+        Ok(self.block(index).prompt_keys_and_values(self.gpu(), recorder.encoder(), config, prompt)?)
     }
 
     /// Losses of the trained rows and, for the way back, the gradient that enters the last block.
@@ -441,8 +377,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The gradients of a block, its middle computed again if it was not kept. `dx` is the gradient at the block's output
-    /// and becomes that at its input.
+    /// The gradients of a block, its activations computed again if they were not saved. `dx` is the gradient at the block's
+    /// output and becomes that at its input.
     fn block_backward(
         &self,
         recorder: &mut Recorder<'_>,
@@ -451,19 +387,45 @@ impl Trainer {
         operands: Operands<'_>,
     ) -> Result<(), Error> {
         let (buffers, block, saved) = (&self.buffers, self.block(index), self.saved(index));
-        let (input, prompt) = (&buffers.inputs[index as usize], &self.prompts[index as usize]);
-        if !self.keeps(index) {
-            recorder.copy(input, &saved.middle, self.channel_bytes(n_tokens));
-            recorder.launch(self.block_macs(n_tokens), |plan| {
-                self.attention(plan, block, Some(prompt), saved, &saved.middle, n_tokens)?;
-                self.gate_and_up(plan, block, &saved.middle, &saved.z, n_tokens).map(|_| ())
+        let (input, cache) = (&buffers.inputs[index as usize], &self.prompts[index as usize]);
+        let macs = self.model.config().block_weights() * u64::from(n_tokens);
+        if !self.saves(index) {
+            recorder.copy(input, &saved.residual, self.channel_bytes(n_tokens));
+            let context = self.context(n_tokens, saved, true);
+            recorder.launch(macs, |plan| {
+                let prompt = Some((cache, self.adapter_len));
+                block.attention(plan, context, &saved.residual, &saved.cache(), prompt)?;
+                block.gate_and_up(plan, context, &saved.residual).map(|_| ())
             })?;
             recorder.cut();
         }
-        let macs = self.block_macs(n_tokens) / 2;
-        recorder.launch(macs, |plan| self.mlp_backward(plan, block, saved, n_tokens))?;
+        let gradients = block_backward::Operands {
+            config: self.model.config(),
+            saved,
+            input,
+            step: &buffers.step,
+            rope_table: &buffers.rope_table,
+            starts: &buffers.starts,
+            n_tokens,
+            dx: &buffers.dx,
+            dnormed: &buffers.normed,
+            dhidden: &buffers.hidden,
+            dattended: &buffers.with_prompt,
+            dqkv: &buffers.qkv,
+        };
+        let prompt = block_backward::PromptOperands {
+            cache,
+            adapter_len: self.adapter_len,
+            weights: &buffers.weights,
+            dgates: &buffers.dgates,
+            dproduct: &buffers.prompt_product,
+            dembeddings: &buffers.prompt,
+            dgate: &buffers.dgate,
+            lowest: index == 0,
+        };
+        recorder.launch(macs / 2, |plan| block.mlp_backward(plan, gradients))?;
         recorder.cut();
-        recorder.launch(macs, |plan| self.attention_backward(plan, index, n_tokens))?;
+        recorder.launch(macs / 2, |plan| block.attention_backward(plan, gradients, prompt))?;
         let size = self.channel_bytes(self.adapter_len);
         let encoder = recorder.encoder();
         let to = operands.dprompts_offset + u64::from(index) * size;
@@ -473,86 +435,6 @@ impl Trainer {
         encoder.copy_buffer_to_buffer(buffers.dgate.raw(), 0, operands.dgates, to, size);
         recorder.cut();
         Ok(())
-    }
-
-    fn mlp_backward(
-        &self,
-        plan: &mut PlanBuilder<'_>,
-        block: &Block,
-        saved: &Saved<Buffer>,
-        n_tokens: u32,
-    ) -> Result<(), GpuError> {
-        let (config, buffers) = (self.model.config(), &self.buffers);
-        let (n_ffn, dnormed) = (config.n_ffn, &buffers.normed);
-        let shape = Shape { n_tokens, y_stride: config.n_channels, y_offset: 0 };
-        matmul::launch_backward(plan, &block.down, &buffers.dx, &buffers.hidden, shape, false)?;
-        swiglu::launch_backward(plan, &buffers.hidden, &saved.z, [n_tokens, n_ffn], rows_of(block))?;
-        let at = |y_offset| Shape { n_tokens, y_stride: 2 * n_ffn, y_offset };
-        match &block.gate_up {
-            GateUp::Fused(both) => matmul::launch_backward(plan, both, &saved.z, dnormed, at(0), false)?,
-            GateUp::Apart { gate, up } => {
-                matmul::launch_backward(plan, gate, &saved.z, dnormed, at(0), false)?;
-                matmul::launch_backward(plan, up, &saved.z, dnormed, at(n_ffn), true)?;
-            }
-        }
-        let norm = self.norm(n_tokens);
-        rms_norm::launch_backward(plan, dnormed, &saved.middle, &block.mlp_norm, &buffers.dx, None, norm)
-    }
-
-    /// Attention and the adapter beside it. Nothing below the lowest adapted block learns: there it ends with the adapter.
-    fn attention_backward(&self, plan: &mut PlanBuilder<'_>, index: u32, n_tokens: u32) -> Result<(), GpuError> {
-        let (config, buffers, block) = (self.model.config(), &self.buffers, self.block(index));
-        let (saved, prompt, heads) = (self.saved(index), &self.prompts[index as usize], config.heads());
-        let (lowest, packed, width) = (index == 0, self.packed(saved), qkv_width(heads));
-        let (d_o, dqkv, dprompt) = (&buffers.with_prompt, &buffers.qkv, &buffers.prompt_product);
-        let product = |n_tokens, y_stride| Shape { n_tokens, y_stride, y_offset: 0 };
-        let shape = product(n_tokens, config.n_channels);
-        matmul::launch_backward(plan, &block.output, &buffers.dx, d_o, shape, false)?;
-        if !lowest {
-            let (q, cache, o) = (&saved.q, &saved.cache(), &saved.attended);
-            let operands = attention::BackwardOperands { d_o, q, cache, o, packed, dqkv, heads, n_tokens };
-            attention::launch_backward(plan, operands)?;
-        }
-        let operands = gated_attention::BackwardOperands {
-            d_o,
-            q: &saved.q,
-            prompt,
-            weights: &buffers.weights,
-            dgates: &buffers.dgates,
-            dqkv,
-            add_dq: !lowest,
-            dprompt,
-            dgate: &buffers.dgate,
-            heads,
-            n_tokens,
-            adapter_len: self.adapter_len,
-        };
-        gated_attention::launch_backward(plan, operands)?;
-        let shape = product(self.adapter_len, width);
-        matmul::launch_backward(plan, &block.qkv, dprompt, &buffers.prompt, shape, false)?;
-        if lowest {
-            return Ok(());
-        }
-        let turned = heads.n_heads + heads.n_kv_heads;
-        let sizes = [n_tokens, turned + heads.n_kv_heads, heads.head_dim];
-        rope::launch_backward(plan, &buffers.step, &buffers.rope_table, dqkv, packed, sizes, turned)?;
-        let (dnormed, input) = (&buffers.normed, &buffers.inputs[index as usize]);
-        matmul::launch_backward(plan, &block.qkv, dqkv, dnormed, product(n_tokens, width), false)?;
-        let norm = self.norm(n_tokens);
-        rms_norm::launch_backward(plan, dnormed, input, &block.attention_norm, &buffers.dx, None, norm)
-    }
-}
-
-impl Saved<Buffer> {
-    fn cache(&self) -> LayerCache {
-        LayerCache { k: self.k.clone(), v: self.v.clone(), format: CacheFormat::F32 }
-    }
-}
-
-fn rows_of(block: &Block) -> Rows {
-    match &block.gate_up {
-        GateUp::Fused(_) => Rows::Alternating,
-        GateUp::Apart { .. } => Rows::Halves,
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::Error;
 use crate::formats::{Layout, ReadAt, TILE_ROWS, TensorInfo, TensorType, repack_tile};
 use crate::gpu::{Buffer, Gpu};
-use crate::ops::matmul::{Matrix, Part};
+use crate::ops::matrix::{Matrix, Part};
 
 /// Bytes read from the file at once.
 const WINDOW_BYTES: u64 = 1 << 20;

@@ -1,3 +1,0 @@
-//! The parts of the model, written as the paper draws them.
-
-pub mod block;
