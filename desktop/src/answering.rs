@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use adapter_engine::text;
-use adapter_files::Problem;
+use adapter_host::Problem;
 
 use crate::app::{App, ModelState, View};
 use crate::chat::{self, AnswerNote, Chat, Finish, Message, Role};

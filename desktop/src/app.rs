@@ -6,11 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use adapter_engine::gpu::GpuOptions;
-use adapter_files::{Problem, file_name};
+use adapter_host::{Problem, file_name};
 use eframe::egui::{self, CentralPanel, Context, Key, KeyboardShortcut, Modifiers, Panel, Ui};
 
 use crate::answering::Answering;
-use crate::card::ModelCard;
 use crate::chat::{self, Chat};
 use crate::chat_ui::Editing;
 use crate::compare_ui::Compare;
@@ -23,6 +22,7 @@ use crate::settings::Settings;
 use crate::teach_ui::Teach;
 use crate::words::Remedy;
 use crate::worker::{AdapterKey, LoadStage, LoadedAdapter, LoadedModel, Stop, Worker};
+use adapter_host::ModelCard;
 
 /// Frames whose times are kept.
 const FRAMES: usize = 512;

@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Color32, Key, ScrollArea, TextEdit, TextFormat, TextStyle, Ui, text::LayoutJob};
 
-use adapter_files::Problem;
+use adapter_host::Problem;
 
 use crate::app::App;
 use crate::chat::Finish;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use adapter_files::Problem;
+use adapter_host::Problem;
 
 use crate::app::{App, ModelState, Question, View};
 use crate::chat::Finish;

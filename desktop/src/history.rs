@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use adapter_files::{Problem, folders};
 use adapter_finetune::checkpoint::write_atomically;
+use adapter_host::{Problem, folders};
 
 use crate::chat::{self, Chat};
 use crate::settings::SETTINGS;

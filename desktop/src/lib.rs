@@ -3,7 +3,6 @@
 
 mod answering;
 mod app;
-pub mod card;
 pub mod chat;
 mod chat_ui;
 mod compare_ui;

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
-use adapter_files::{Problem, file_name};
+use adapter_host::{Problem, file_name};
 
 use crate::app::{App, Loading, ModelState};
-use crate::card::ModelCard;
 use crate::chat::Finish;
 use crate::settings::KeptAdapters;
 use crate::words::Remedy;
 use crate::worker::{
     AdapterChoice, AdapterKey, AdapterSource, Command, GateChoice, LoadStage, LoadedAdapter, LoadedModel, Stop,
 };
+use adapter_host::ModelCard;
 
 impl App {
     /// The model that can answer.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use adapter_desktop::screenshot::Screenshot;
 use adapter_desktop::{App, Start, settings};
-use adapter_files::folders;
+use adapter_host::folders;
 use eframe::egui::{Context, Ui, ViewportBuilder, Visuals, vec2};
 
 const HELP: &str = "adapter-desktop [OPTIONS] [FILE]

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_files::{DEFAULT_MODEL, default_model};
+use adapter_host::{DEFAULT_MODEL, default_model};
 use eframe::egui::{self, ComboBox, RichText, ScrollArea, Slider, TextEdit, Ui};
 
 use crate::app::{App, Loading, ModelState, View};
-use crate::card::ModelCard;
 use crate::dialogs::Pick;
 use crate::look;
 use crate::words::{bytes, count, duration, explain};
 use crate::worker::LoadStage;
+use adapter_host::ModelCard;
 
 /// Size of the model that `cargo xtask model` fetches, for where it is not yet.
 const DEFAULT_MODEL_MIB: u32 = 94;

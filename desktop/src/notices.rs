@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adapter_files::Problem;
+use adapter_host::Problem;
 use eframe::egui::{self, Align2, Context, Frame, RichText, Ui, vec2};
 
 use crate::look;

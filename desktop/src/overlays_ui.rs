@@ -1,6 +1,6 @@
 //! What lies above the views: questions before something is lost, the list of shortcuts, and what dropping a file would do.
 
-use adapter_files::file_name;
+use adapter_host::file_name;
 use eframe::egui::{self, Context, Id, LayerId, Modal, Order, RichText, TextEdit};
 
 use crate::app::{App, Dropped, Question};

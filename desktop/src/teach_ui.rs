@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_files::{Problem, file_name};
 use adapter_finetune::metrics::Record;
+use adapter_host::{Problem, file_name};
 use eframe::egui::{
     self, Color32, ComboBox, DragValue, Grid, RichText, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, vec2,
 };

@@ -1,7 +1,7 @@
 //! What went wrong, for people at a window: a title, the engine's sentence with its figure, the next step, and what can be
 //! pressed. The engine's hints speak of the terminal program, so the window has its own.
 
-use adapter_files::Problem;
+use adapter_host::Problem;
 
 /// What a notice offers to press.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

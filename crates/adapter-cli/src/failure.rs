@@ -8,10 +8,7 @@ use adapter_engine::adapter::{AdapterError, AdapterWriteError};
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
-use adapter_files::Problem;
-use adapter_finetune::TrainError;
-use adapter_finetune::data::DataError;
-use adapter_finetune::metrics::MetricsError;
+use adapter_host::Problem;
 
 use crate::output::printable;
 
@@ -146,35 +143,6 @@ macro_rules! through_engine_error {
 }
 
 through_engine_error! { GgufError GpuError AdapterError }
-
-impl From<TrainError> for Failure {
-    fn from(error: TrainError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint());
-        match error {
-            TrainError::Engine(error) => (*error).into(),
-            TrainError::Data(error) => error.into(),
-            TrainError::Setting { .. } => Self::WrongUse { message, hint },
-            _ => Self::Failed { message, hint },
-        }
-    }
-}
-
-impl From<MetricsError> for Failure {
-    fn from(error: MetricsError) -> Self {
-        Self::failed(error.to_string(), error.hint())
-    }
-}
-
-impl From<DataError> for Failure {
-    fn from(error: DataError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
-        match error {
-            DataError::Cancelled => Self::Interrupted,
-            DataError::Setting { .. } => Self::WrongUse { message, hint },
-            _ => Self::Failed { message, hint },
-        }
-    }
-}
 
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {

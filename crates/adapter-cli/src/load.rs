@@ -12,14 +12,14 @@ use adapter_engine::model::Config;
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, Tokenizer};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_files::{FoundAdapter, Stage};
+use adapter_host::{FoundAdapter, Stage};
 use pollster::block_on;
 
 use crate::failure::Failure;
 use crate::flags::{AdapterFlags, Gate, Global, ModelFlags};
 use crate::{interrupt, output};
 
-pub use adapter_files::{default_model, is_pth};
+pub use adapter_host::{default_model, is_pth};
 
 /// What `--adapter` says for the model alone. A file of that name is `./none`.
 pub const NO_ADAPTER: &str = "none";
@@ -44,10 +44,10 @@ pub fn model_path(flags: &ModelFlags) -> Result<PathBuf, Failure> {
 }
 
 /// A model file whose header has been read.
-pub struct ModelFile(adapter_files::ModelFile);
+pub struct ModelFile(adapter_host::ModelFile);
 
 impl Deref for ModelFile {
-    type Target = adapter_files::ModelFile;
+    type Target = adapter_host::ModelFile;
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -60,7 +60,7 @@ impl ModelFile {
     /// # Errors
     /// A file that cannot be read, is damaged, or is no LLaMA.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self(adapter_files::ModelFile::open(path)?))
+        Ok(Self(adapter_host::ModelFile::open(path)?))
     }
 
     /// Its tokenizer.
@@ -74,7 +74,7 @@ impl ModelFile {
     /// Checks the kernels the model needs, then streams the weights to the GPU, with a bar where somebody looks.
     ///
     /// # Errors
-    /// As [`adapter_files::ModelFile::load`].
+    /// As [`adapter_host::ModelFile::load`].
     pub fn load(&self, gpu: &Gpu) -> Result<Model, Failure> {
         let mut spinner = None;
         let bar = output::bar(self.gguf.file_bytes, "Loading {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}");
@@ -113,7 +113,7 @@ impl ModelFile {
 /// # Errors
 /// A file that is not there, a folder, a pipe.
 pub fn open_file(path: &Path) -> Result<ReadAtFile, Failure> {
-    Ok(adapter_files::open_file(path)?)
+    Ok(adapter_host::open_file(path)?)
 }
 
 /// Opens the GPU the flags name.
@@ -229,7 +229,7 @@ pub fn adapter_of(flags: &AdapterFlags, model: &ModelFile) -> Result<Option<(Str
 /// # Errors
 /// One that is damaged or of another kind than was asked for.
 pub fn built_in(model: &ModelFile, kind: Option<GateKind>) -> Result<Option<(String, AdapterFile)>, Failure> {
-    Ok(adapter_files::built_in(model, kind)?.map(said))
+    Ok(adapter_host::built_in(model, kind)?.map(said))
 }
 
 /// Reads an adapter that is meant for `model`; says so when it was trained on another one of the same sizes.
@@ -242,10 +242,10 @@ pub fn fitting_adapter(
     adapter_len: Option<u32>,
     model: &ModelFile,
 ) -> Result<(String, AdapterFile), Failure> {
-    Ok(said(adapter_files::fitting_adapter(path, kind, adapter_len, model)?))
+    Ok(said(adapter_host::fitting_adapter(path, kind, adapter_len, model)?))
 }
 
-/// Reads an adapter and its name: see [`adapter_files::adapter_file`].
+/// Reads an adapter and its name: see [`adapter_host::adapter_file`].
 ///
 /// # Errors
 /// Files that are missing, too large, or no adapter; each with its path.
@@ -254,7 +254,7 @@ pub fn adapter_file(
     kind: Option<GateKind>,
     adapter_len: Option<u32>,
 ) -> Result<(String, AdapterFile), Failure> {
-    Ok(said(adapter_files::adapter_file(path, kind, adapter_len)?))
+    Ok(said(adapter_host::adapter_file(path, kind, adapter_len)?))
 }
 
 /// Says what an adapter's file leaves open.
@@ -270,7 +270,7 @@ fn said(found: FoundAdapter) -> (String, AdapterFile) {
 /// # Errors
 /// What the system says, or a file over 1 GiB.
 pub fn read_small(path: &Path) -> Result<Vec<u8>, Failure> {
-    Ok(adapter_files::read_small(path)?)
+    Ok(adapter_host::read_small(path)?)
 }
 
 /// Text from standard input, at most 16 MiB.

@@ -2,6 +2,10 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. What a command has to say goes to standard output, what
 //! is said about it (progress, warnings, errors) to standard error.
+#![cfg_attr(
+    not(feature = "train"),
+    allow(dead_code, reason = "what only training uses stands beside what everything uses")
+)]
 
 mod answer;
 mod commands;
@@ -10,6 +14,8 @@ mod flags;
 mod interrupt;
 mod load;
 mod output;
+#[cfg(feature = "train")]
+mod train_failure;
 
 use std::process::ExitCode;
 

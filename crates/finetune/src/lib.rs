@@ -69,8 +69,6 @@ mod exact;
 pub mod frozen;
 pub mod metrics;
 pub mod plot;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod pth;
 mod random;
 pub mod recipe;
 mod run;

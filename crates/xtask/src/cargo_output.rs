@@ -47,9 +47,29 @@ fn closing_line(line: &str) -> Option<Counts> {
     Some(Counts { n_passed: figure("passed")?, n_failed: figure("failed")?, n_ignored: figure("ignored").unwrap_or(0) })
 }
 
+/// The tests that a program names with the seconds they took: `test NAME ... ok <1.234s>` of libtest, `(1.2 s)` of the page's.
+pub fn timed_tests(output: &str) -> Vec<(String, f64)> {
+    output.lines().filter_map(timed_test).collect()
+}
+
+fn timed_test(line: &str) -> Option<(String, f64)> {
+    let (name, outcome) = line.trim_end().strip_prefix("test ")?.split_once(" ... ")?;
+    let (_, time) = outcome.rsplit_once(['<', '('])?;
+    let seconds = time.strip_suffix("s>").or_else(|| time.strip_suffix(" s)"))?;
+    Some((name.to_owned(), seconds.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_tests_are_read_where_they_are_told() {
+        let output = "test a::b ... ok <0.012s>\ntest a::c ... FAILED <12.500s>\ntest d ... ok\n\
+            test a page opens (twice) ... ok (1.2 s)\ntest e ... ignored, why\nrunning 3 tests\n";
+        let wanted = [("a::b", 0.012), ("a::c", 12.5), ("a page opens (twice)", 1.2)];
+        assert_eq!(timed_tests(output), wanted.map(|(name, seconds)| (name.to_owned(), seconds)));
+    }
 
     #[test]
     fn closing_lines_are_summed_and_everything_else_is_passed_over() {

@@ -1,4 +1,7 @@
-//! `cargo xtask chat`: from a fresh clone to a conversation.
+//! `cargo xtask chat`: from a fresh clone to a conversation; `cargo xtask finetune`: to a training.
+//!
+//! Training stands on burn, which takes longer to build than everything else together, so the program is built without it until
+//! training is asked for.
 
 use std::process::Command;
 
@@ -20,13 +23,42 @@ pub fn run(rest: &[String]) -> Result<()> {
     replace_this_process(command)
 }
 
-/// Builds the command line program and returns a command that starts it.
+/// `cargo xtask finetune [-- ARGS]`.
+pub fn finetune(rest: &[String]) -> Result<()> {
+    let args = rest.strip_prefix(&["--".to_owned()]).unwrap_or(rest);
+    setup::ensure()?;
+    let mut command = cli_with_training()?;
+    // The program looks where this puts it; a run that goes on knows its model.
+    let resumes = args.iter().any(|arg| arg.split('=').next() == Some("--resume"));
+    if !resumes && !names_a_model(args) && std::env::var_os("ADAPTER_MODEL").is_none() {
+        model::ensure()?;
+    }
+    command.arg("finetune").args(args);
+    replace_this_process(command)
+}
+
+/// Builds the command line program and returns a command that starts it. It cannot train unless a program that can was built
+/// before: then that one is kept up to date.
 pub fn cli() -> Result<Command> {
-    process::run(process::cargo().args(["build", "--release", "--package", "adapter-cli"]))?;
+    let mut cargo = process::cargo();
+    cargo.args(BUILD);
+    if !process::succeeds(cli_built()?.get_program(), &["finetune", "--help"]) {
+        cargo.arg("--no-default-features");
+    }
+    process::run(&mut cargo)?;
     cli_built()
 }
 
-/// A command that starts the program [`cli`] has built.
+/// As [`cli`], with training in it.
+pub fn cli_with_training() -> Result<Command> {
+    process::run(process::cargo().args(BUILD))?;
+    cli_built()
+}
+
+/// What cargo is asked for.
+const BUILD: [&str; 4] = ["build", "--release", "--package", "adapter-cli"];
+
+/// A command that starts the program [`cli`] or [`cli_with_training`] has built.
 pub fn cli_built() -> Result<Command> {
     built("adapter-cli")
 }
@@ -77,5 +109,21 @@ mod tests {
         assert!(names_a_model(&args("--model=own.gguf")));
         assert!(names_a_model(&args("-mown.gguf")));
         assert!(!names_a_model(&args("--adapter model.safetensors")));
+    }
+
+    /// What a fresh clone builds before its first answer.
+    #[test]
+    fn the_chat_is_built_without_burn() {
+        let tree = |features: &[&str]| {
+            let mut cargo = process::cargo();
+            cargo
+                .args(["tree", "--offline", "--locked", "--package", "adapter-cli", "--prefix", "none"])
+                .args(features);
+            process::output(&mut cargo).expect("cargo knows the tree")
+        };
+        let heavy = |tree: &str| tree.lines().any(|line| line.starts_with("burn") || line.starts_with("cubecl"));
+        assert!(heavy(&tree(&[])), "training needs burn");
+        let chat = tree(&["--no-default-features"]);
+        assert!(chat.contains("adapter-engine") && !heavy(&chat), "{chat}");
     }
 }

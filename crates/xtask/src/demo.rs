@@ -61,6 +61,7 @@ pub fn run(rest: &[String]) -> Result<()> {
     };
     setup::ensure()?;
     let demo = Demo { model: model::ensure()? };
+    drop(chat::cli_with_training()?); // what answers before the training is the program that trains
     if alpaca { demo.alpaca(args) } else { demo.identity(args) }
 }
 
@@ -79,7 +80,7 @@ impl Demo {
         let logits_before = self.logits("none")?;
         let out = self.folder("demo-identity")?;
         let start = Instant::now();
-        let mut command = chat::cli()?;
+        let mut command = chat::cli_built()?;
         command.arg("finetune").arg("--model").arg(&self.model).arg("--data").arg(&data).arg("--out").arg(&out);
         command.args(["--set", &format!("name={NAME}"), "--set", &format!("author={AUTHOR}")]);
         command.args(["--sample", QUESTIONS[0], "--sample", "What is the capital of France?"]);
@@ -109,7 +110,7 @@ impl Demo {
     fn alpaca(&self, args: &[String]) -> Result<()> {
         let data = ALPACA.ensure()?;
         let out = self.folder("demo-alpaca")?;
-        let mut command = chat::cli()?;
+        let mut command = chat::cli_built()?;
         command.arg("finetune").arg("--model").arg(&self.model).arg("--data").arg(&data).arg("--out").arg(&out);
         command.args(args);
         process::run(&mut command)?;

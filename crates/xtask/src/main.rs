@@ -15,6 +15,7 @@ mod package;
 mod peers;
 mod process;
 mod setup;
+mod test_programs;
 mod test_run;
 mod wasm;
 mod web;
@@ -47,8 +48,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand {
         name: "chat",
         usage: "chat [-- ARGS]",
-        about: "set up, then talk to the model; ARGS go to `adapter-cli chat`",
+        about: "set up, then talk to the model; ARGS go to `adapter-cli chat` (built without training until that is asked for)",
         run: chat::run,
+    },
+    Subcommand {
+        name: "finetune",
+        usage: "finetune [-- ARGS]",
+        about: "set up, then teach an adapter; ARGS go to `adapter-cli finetune` (the first time builds training)",
+        run: chat::finetune,
     },
     Subcommand {
         name: "desktop",
@@ -58,14 +65,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "web",
-        usage: "web [--build-only] [--port N]",
-        about: "build the browser page and serve it on this machine (--build-only: into web/dist)",
+        usage: "web [--build-only] [--fast] [--port N]",
+        about: "build the browser page and serve it on this machine (--build-only: into web/dist; --fast: for tests, large)",
         run: web::run,
     },
     Subcommand {
         name: "test",
         usage: "test [--only NAME]",
-        about: "set up, then every test, the formatting, clippy and the WebAssembly check",
+        about: "set up, then every test, the formatting, clippy and the page in Chromium; the slowest ten are listed",
         run: test_run::run,
     },
     Subcommand {

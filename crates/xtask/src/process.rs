@@ -1,7 +1,7 @@
 //! Starting other programs: what they print, how they end, and whether they are there at all.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -40,6 +40,25 @@ pub fn succeeds<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> bool
     command.status().is_ok_and(|status| status.success())
 }
 
+/// The same command with less right to the machine than others have, where the system knows that.
+pub fn nice(command: Command) -> Command {
+    if !succeeds("nice", &["true"]) {
+        return command;
+    }
+    let mut niced = Command::new("nice");
+    niced.args(["-n", "10"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => niced.env(name, value),
+            None => niced.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        niced.current_dir(folder);
+    }
+    niced
+}
+
 /// Runs a command on this terminal and fails when it does.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| not_started(command, &error))?;
@@ -74,6 +93,23 @@ pub fn tee(command: &mut Command) -> Result<(bool, String)> {
     Ok((status.success(), kept))
 }
 
+/// Runs a command and keeps what it says on both streams, in order. True when it ended well.
+pub fn captured(command: &mut Command) -> Result<(bool, String)> {
+    let (mut reader, writer) = std::io::pipe().map_err(|error| not_started(command, &error))?;
+    let other = writer.try_clone().map_err(|error| not_started(command, &error))?;
+    let mut child = command.stdout(writer).stderr(other).spawn().map_err(|error| not_started(command, &error))?;
+    // The command holds ends of the pipe, too: without this nobody would ever see its end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut kept = Vec::new();
+    let _ = reader.read_to_end(&mut kept);
+    let status = child.wait().map_err(|error| not_started(command, &error))?;
+    let mut text = String::from_utf8_lossy(&kept).into_owned();
+    if status.code().is_none() {
+        text += &format!("error: `{}` ended with {status}\n", shown(command));
+    }
+    Ok((status.success(), text))
+}
+
 /// A program that could not be started.
 pub fn not_started(command: &Command, error: &std::io::Error) -> Error {
     Error::failed(format!("cannot start `{}`: {error}", shown(command)))
@@ -87,6 +123,14 @@ mod tests {
     fn the_root_is_where_the_workspace_is() {
         assert!(repository_root().join("Cargo.toml").is_file());
         assert!(repository_root().join("shaders").is_dir());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn both_streams_are_kept_in_order() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
+        assert_eq!(captured(&mut command).expect("it runs"), (false, "one\ntwo\nthree\n".to_owned()));
     }
 
     #[test]

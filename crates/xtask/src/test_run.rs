@@ -1,10 +1,12 @@
 //! `cargo xtask test`: every check there is, a time for each, and one closing line.
 
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cargo_output::Counts;
 use crate::error::{Error, Result};
+use crate::test_programs::{self, Program, Ran};
 use crate::{model, process, setup, web};
 
 /// A part that `--only` runs: its name and the packages whose tests it is.
@@ -58,7 +60,7 @@ const PARTS: &[Part] = &[
         // The program as well: it goes on with a run of the window.
         packages: &[
             ("adapter-desktop", "desktop"),
-            ("adapter-files", "crates/files"),
+            ("adapter-host", "crates/host"),
             ("adapter-cli", "crates/adapter-cli"),
         ],
         targets: &[],
@@ -114,35 +116,77 @@ pub fn run(rest: &[String]) -> Result<()> {
 fn only(name: &str) -> Result<()> {
     let unknown = || Error::usage(format!("there is no part {name:?} to test; there are: {}", part_names().join(", ")));
     let part = parts().find(|part| part.name == name).ok_or_else(unknown)?;
-    let mut report = Report::default();
+    let mut report = Report::new();
     if part.needs_model {
         prepare(&mut report, part.needs_screen)?;
     }
     if part.name == "web" {
-        report.web();
+        report.step(WEB_BUILD, || web::build(web::Speed::Testing));
+        if report.counts.n_failed == 0 {
+            report.pages();
+        }
         return report.close();
     }
-    report.tests(|command| {
+    let programs = report.build(|command| {
         for (package, _) in part.packages {
             command.args(["--package", package]);
         }
         command.args(part.targets);
-    })?;
+    });
+    report.doc_tests(&programs);
+    report.tests(&programs);
     report.close()
 }
 
-/// The whole run. Everything is tried, so that one run shows all there is to mend.
+/// The whole run. Everything is tried, so that one run shows all there is to mend. What only computes (clippy, the page's build)
+/// goes on beside the tests, in what they leave of the machine.
 fn everything() -> Result<()> {
-    let mut report = Report::default();
+    let mut report = Report::new();
     prepare(&mut report, parts().any(|part| part.needs_screen))?;
     report.optional("fmt", "rustfmt", process::cargo().args(["fmt", "--all", "--check"]))?;
-    report.tests(|command| {
+    let programs = report.build(|command| {
         command.arg("--workspace");
-    })?;
-    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    report.optional("clippy", "clippy", process::cargo().args(clippy))?;
-    report.web();
+    });
+    let mut beside = Vec::new();
+    let clippy = process::cargo().args(["clippy", "--version"]).output().is_ok_and(|output| output.status.success());
+    if clippy {
+        let mut command = process::cargo();
+        command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+        beside.push(("clippy", command));
+    }
+    beside.push((WEB_BUILD, web::build_apart()?));
+    // These need cargo's lock on the target folder, which clippy will hold.
+    report.doc_tests(&programs);
+    let beside = Beside::start(beside);
+    report.tests(&programs);
+    if !clippy {
+        report.not_installed("clippy", "clippy");
+    }
+    // Tests of a page that was not built would test the one before.
+    if report.ended(beside, WEB_BUILD) {
+        report.pages();
+    }
     report.close()
+}
+
+/// The step that the tests of the page need.
+const WEB_BUILD: &str = "web build";
+
+/// Commands that run one after the other beside the tests, with less right to the machine, each with its output kept.
+struct Beside(JoinHandle<Vec<(&'static str, Duration, bool, String)>>);
+
+impl Beside {
+    fn start(commands: Vec<(&'static str, Command)>) -> Self {
+        Self(std::thread::spawn(move || {
+            let run = |(name, command): (&'static str, Command)| {
+                let started = Instant::now();
+                let (ended_well, text) = process::captured(&mut process::nice(command))
+                    .unwrap_or_else(|error| (false, format!("error: {error}\n")));
+                (name, started.elapsed(), ended_well, text)
+            };
+            commands.into_iter().map(run).collect()
+        }))
+    }
 }
 
 /// What tests need before they can run. Without it no result means anything, so a failure here ends the run.
@@ -165,13 +209,19 @@ enum Outcome {
 }
 
 /// What ran, how long it took, and how it went.
-#[derive(Default)]
 struct Report {
     steps: Vec<(&'static str, Duration, Outcome)>,
     counts: Counts,
+    /// Every program of tests.
+    ran: Vec<Ran>,
+    started: Instant,
 }
 
 impl Report {
+    fn new() -> Self {
+        Self { steps: Vec::new(), counts: Counts::default(), ran: Vec::new(), started: Instant::now() }
+    }
+
     /// Runs a step; one that fails counts as a failed test.
     fn step(&mut self, name: &'static str, run: impl FnOnce() -> Result<()>) {
         println!("== {name}");
@@ -184,29 +234,10 @@ impl Report {
         self.steps.push((name, started.elapsed(), if result.is_ok() { Outcome::Held } else { Outcome::Failed }));
     }
 
-    /// Builds the page, then runs its tests in Chromium.
-    fn web(&mut self) {
-        let failed_before = self.counts.n_failed;
-        self.step("web build", web::build);
-        // Tests of a page that was not built would test the one before.
-        if self.counts.n_failed > failed_before {
-            return;
-        }
-        self.counted("web tests", web::pages);
-        self.counted("web SmolLM2", web::golden);
-    }
-
-    /// Runs a step that counts its own tests.
-    fn counted(&mut self, name: &'static str, run: impl FnOnce() -> Result<Counts>) {
-        println!("== {name}");
-        let started = Instant::now();
-        let counts = run().unwrap_or_else(|error| {
-            eprintln!("error: {name}: {error}");
-            Counts { n_failed: 1, ..Counts::default() }
-        });
-        self.counts += counts;
-        let outcome = if counts.n_failed == 0 { Outcome::Held } else { Outcome::Failed };
-        self.steps.push((name, started.elapsed(), outcome));
+    /// Runs the tests of the page in Chromium: alone, for they measure how soon it answers.
+    fn pages(&mut self) {
+        self.programs("web tests", || Ok(vec![web::pages()?]));
+        self.programs("web SmolLM2", || Ok(vec![web::golden()?]));
     }
 
     /// A step whose cargo component may not be installed.
@@ -216,42 +247,91 @@ impl Report {
         if installed {
             self.step(name, || process::run(command));
         } else {
-            println!("== {name}: left out, `rustup component add {component}` installs it");
-            self.steps.push((name, Duration::ZERO, Outcome::NotInstalled));
+            self.not_installed(name, component);
         }
         Ok(())
     }
 
-    /// Runs `cargo test` on the packages that `select` names and counts what it says.
-    fn tests(&mut self, select: impl FnOnce(&mut Command)) -> Result<()> {
-        println!("== tests");
+    fn not_installed(&mut self, name: &'static str, component: &str) {
+        println!("== {name}: left out, `rustup component add {component}` installs it");
+        self.steps.push((name, Duration::ZERO, Outcome::NotInstalled));
+    }
+
+    /// Builds the tests of the packages that `select` names.
+    fn build(&mut self, select: impl FnOnce(&mut Command)) -> Vec<Program> {
+        let mut programs = Vec::new();
+        self.step("test build", || {
+            programs = test_programs::some(test_programs::build(select)?)?;
+            Ok(())
+        });
+        programs
+    }
+
+    /// Runs the tests in the documentation of these programs' libraries.
+    fn doc_tests(&mut self, programs: &[Program]) {
+        if !programs.is_empty() {
+            self.programs("doc tests", || Ok(test_programs::run_doctests(programs)?.into_iter().collect()));
+        }
+    }
+
+    /// Runs these programs and counts what they say. None: they were not built, which has been counted.
+    fn tests(&mut self, programs: &[Program]) {
+        if programs.is_empty() {
+            return;
+        }
+        self.programs("tests", || {
+            let ran = test_programs::run_all(programs)?;
+            if ran.iter().all(|program| program.counts == Counts::default()) {
+                return Err(Error::failed("not one test ran"));
+            }
+            Ok(ran)
+        });
+    }
+
+    /// Runs a step of programs that count their own tests.
+    fn programs(&mut self, name: &'static str, run: impl FnOnce() -> Result<Vec<Ran>>) {
+        println!("== {name}");
         let started = Instant::now();
-        let mut command = process::cargo();
-        command.args(["test", "--no-fail-fast"]).env("ADAPTER_SMOLLM2", model::path()?);
-        // Vulkan's drivers complain about this once per device, hundreds of times a run.
-        if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-            command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        let mut counts = Counts::default();
+        match run() {
+            Ok(ran) => {
+                for program in &ran {
+                    counts += program.counts;
+                }
+                self.ran.extend(ran);
+            }
+            Err(error) => {
+                eprintln!("error: {name}: {error}");
+                counts.n_failed = 1;
+            }
         }
-        select(&mut command);
-        let (ended_well, output) = process::tee(&mut command)?;
-        let counts = Counts::of(&output);
         self.counts += counts;
-        if counts.n_passed == 0 && ended_well {
-            eprintln!("error: not one test ran");
-        }
-        let mut n_failed = counts.n_failed;
-        // A build that fails, or a test program that is killed, leaves no closing line.
-        if n_failed == 0 && (!ended_well || counts.n_passed == 0) {
-            n_failed = 1;
+        let outcome = if counts.n_failed == 0 { Outcome::Held } else { Outcome::Failed };
+        self.steps.push((name, started.elapsed(), outcome));
+    }
+
+    /// Waits for what ran beside the tests and shows it. Whether the one called `wanted` held.
+    fn ended(&mut self, beside: Beside, wanted: &str) -> bool {
+        let Ok(ended) = beside.0.join() else {
             self.counts.n_failed += 1;
+            return false;
+        };
+        let mut held = false;
+        for (name, took, ended_well, text) in ended {
+            print!("== {name}\n{text}");
+            if !ended_well {
+                eprintln!("error: {name} failed");
+                self.counts.n_failed += 1;
+            }
+            held |= ended_well && name == wanted;
+            self.steps.push((name, took, if ended_well { Outcome::Held } else { Outcome::Failed }));
         }
-        let outcome = if n_failed == 0 { Outcome::Held } else { Outcome::Failed };
-        self.steps.push(("tests", started.elapsed(), outcome));
-        Ok(())
+        held
     }
 
     /// Prints the times and the closing line, and fails when anything did.
     fn close(self) -> Result<()> {
+        print!("{}", test_programs::slowest(&self.ran));
         println!();
         for (name, elapsed, outcome) in &self.steps {
             let note = match outcome {
@@ -266,6 +346,7 @@ impl Report {
         if !failed.is_empty() {
             eprintln!("error: failed: {}", failed.join(", "));
         }
+        println!("{:<16} {:>7.1} s", "all", self.started.elapsed().as_secs_f64());
         println!("{}", self.counts);
         if failed.is_empty() { Ok(()) } else { std::process::exit(1) }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use adapter_engine::Error;
 use adapter_engine::text::{Shown, Special, TextStream};
-use adapter_files::Problem;
+use adapter_host::Problem;
 use pollster::block_on;
 
 use super::engine::{Engine, Ready, no_model};

@@ -9,14 +9,14 @@ use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_files::{FoundAdapter, ModelFile, Problem, Stage, built_in, fitting_adapter};
+use adapter_host::{FoundAdapter, ModelFile, Problem, Stage, built_in, fitting_adapter};
 use pollster::block_on;
 
 use super::teach::{self, Ground};
 use super::{
     AdapterKey, AdapterSource, Command, Event, Events, GateChoice, LoadStage, LoadedAdapter, LoadedModel, Stop,
 };
-use crate::card::ModelCard;
+use adapter_host::ModelCard;
 
 /// A model that can answer.
 pub(super) struct Ready {

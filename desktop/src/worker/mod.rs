@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::{Sampling, text};
-use adapter_files::Problem;
+use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
-use crate::card::ModelCard;
 use crate::chat::Finish;
+use adapter_host::ModelCard;
 
 pub use teach::{GateChoice, Plan, TeachEnd, TeachEvent, TeachSettings};
 

@@ -228,7 +228,7 @@ pub fn directly(messages: &[adapter_engine::text::Message], adapter: Option<f32>
     let ids = encode_chat(&tokenizer, &template, messages, &options).expect("ids");
     let model = adapter_tests::load(adapter_tests::gpu(), chat_model());
     let mut session = adapter_engine::Session::new(&model, &Default::default()).expect("a session");
-    let found = adapter_files::adapter_file(&peft(), None, None).expect("the adapter");
+    let found = adapter_host::adapter_file(&peft(), None, None).expect("the adapter");
     let resident = adapter_engine::Adapter::load(&model, "peft", &found.file).expect("it fits");
     session.set_adapter(adapter.map(|strength| (&resident, strength))).expect("set");
     let mut said = Vec::new();

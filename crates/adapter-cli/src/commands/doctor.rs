@@ -6,7 +6,7 @@ use std::time::Instant;
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{AdapterSummary, Gpu, GpuError};
 use adapter_engine::self_test;
-use adapter_files::folders;
+use adapter_host::folders;
 use pollster::block_on;
 
 use crate::failure::Failure;
@@ -66,7 +66,7 @@ fn memory(gpu: &Gpu, _: &Global) -> Result<String, Failure> {
 
 /// The fastest of the ways to cut products up is found and kept. `--verbose` shows all.
 fn tuning(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
-    let measured = adapter_files::tuning::renew(gpu)?;
+    let measured = adapter_host::tuning::renew(gpu)?;
     let mut gained = Vec::new();
     for row in &measured {
         let choices = row.slot.choices(gpu.tier());

@@ -5,12 +5,18 @@ mod chat;
 mod debug;
 mod doctor;
 mod export;
+#[cfg(feature = "train")]
 mod finetune;
 mod generate;
 mod inspect;
 mod inspect_adapter;
 mod merge;
+#[cfg(any(not(feature = "train"), test))]
+mod no_training;
 mod synthetic_model;
+
+#[cfg(not(feature = "train"))]
+use no_training as finetune;
 
 pub use finetune::Finetune;
 

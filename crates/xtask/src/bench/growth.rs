@@ -59,7 +59,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let plan = Plan::parse(args)?;
     setup::ensure()?;
     let model = plan.model.clone().map_or_else(model::ensure, Ok)?;
-    drop(chat::cli()?);
+    drop(chat::cli_with_training()?);
     let machine = machine::describe();
     let bench = |flags: &[String]| -> Result<Value> {
         let mut command = chat::cli_built()?;

@@ -87,7 +87,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let plan = Plan::parse(args)?;
     setup::ensure()?;
     let model = plan.model.clone().map_or_else(model::ensure, Ok)?;
-    drop(chat::cli()?); // built before the first measurement
+    drop(chat::cli_with_training()?); // built before the first measurement
     let machine = machine::describe();
     let peft = Venv::find(plan.install_peers, "cargo xtask bench --train");
     if let Err(why) = &peft {

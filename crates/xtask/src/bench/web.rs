@@ -117,7 +117,7 @@ impl Side {
 pub fn run(args: &[String]) -> Result<()> {
     let plan = Plan::parse(args)?;
     let model = model::ensure()?;
-    web::build()?;
+    web::build(web::Speed::Shipping)?;
     let browser = Browser { node: Node::find()?, chromium: web::browser::find()?, model, plan };
     let machine = machine::describe();
 

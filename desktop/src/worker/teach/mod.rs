@@ -11,10 +11,10 @@ use adapter_engine::Model;
 use adapter_engine::adapter::{GateActivation, GateKind};
 use adapter_engine::model::weight_bytes;
 use adapter_engine::text::Tokenizer;
-use adapter_files::{ModelFile, Problem};
 use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs, usual};
+use adapter_host::{ModelFile, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Events, Stop};

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
-use adapter_files::Problem;
 use adapter_finetune::checkpoint::Checkpoint;
 use adapter_finetune::data::Renderer;
 use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::metrics::{Eval, Record, Step};
 use adapter_finetune::run_folder::{self, RunFolder};
 use adapter_finetune::{Event as RunEvent, Frozen, Recipe, Run, Trainer};
+use adapter_host::Problem;
 use pollster::block_on;
 
 use super::run_file::{RunFile, read_run};

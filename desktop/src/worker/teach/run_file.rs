@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_files::Problem;
 use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{RunSettings, usual};
+use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
 use super::{GateChoice, TeachSettings};

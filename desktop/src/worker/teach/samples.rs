@@ -7,10 +7,10 @@ use adapter_engine::sampler::Sampling;
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{Message, RenderOptions, Shown, Tokenizer, decode, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_files::Problem;
 use adapter_finetune::data::{Dataset, Question, Renderer};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::{RunFolder, usual};
+use adapter_host::Problem;
 use pollster::block_on;
 
 use super::{Ground, TeachEvent, of_training};

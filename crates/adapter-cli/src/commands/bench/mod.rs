@@ -1,6 +1,7 @@
 //! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench; and how fast an adapter trains.
 
 mod kernels;
+#[cfg(feature = "train")]
 mod train;
 
 use std::io::{self, Write};
@@ -84,7 +85,10 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
     let _busy = interrupt::busy();
     let file = ModelFile::open(&load::model_path(&flags.model)?)?;
     if !flags.train.is_empty() {
+        #[cfg(feature = "train")]
         return train::run(global, flags, &file);
+        #[cfg(not(feature = "train"))]
+        return Err(super::no_training::refusal());
     }
     let plans = plans(flags, file.config.n_context)?;
     let mut bench = Prepared::new(global, flags, &file, false)?;
@@ -100,7 +104,7 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
-        quantization: adapter_files::main_type(file.gguf.tensors()),
+        quantization: adapter_host::main_type(file.gguf.tensors()),
         size_bytes: file.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum(),
         params: file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
         backend: summary.backend,

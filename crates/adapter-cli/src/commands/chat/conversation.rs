@@ -8,7 +8,7 @@ use adapter_engine::adapter::AdapterError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Shown, TerminalSanitizer, encode_chat};
-use adapter_files::main_type;
+use adapter_host::main_type;
 
 use super::command::{AdapterCommand, Show};
 use super::settings::{Changed, Settings};

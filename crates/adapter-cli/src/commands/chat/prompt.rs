@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
-use adapter_files::folders;
+use adapter_host::folders;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;

@@ -10,7 +10,7 @@ use adapter_engine::gpu::Gpu;
 use adapter_engine::model::Config;
 use adapter_engine::text::{Tokenizer, VocabSource};
 
-use crate::{Problem, folders, trust, tuning};
+use crate::{Problem, checked_devices, folders, tuning};
 
 /// The file `cargo xtask model` keeps in the cache folder.
 pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -76,7 +76,7 @@ impl ModelFile {
     /// `progress` may stop it.
     ///
     /// # Errors
-    /// As [`trust::require`] and [`Model::load`].
+    /// As [`checked_devices::require`] and [`Model::load`].
     pub fn load(
         &self,
         gpu: &Gpu,
@@ -88,12 +88,12 @@ impl ModelFile {
             }
             tuning::renew(gpu)?;
         }
-        let formats = trust::formats(self.gguf.tensors());
-        if !trust::is_remembered(gpu, &formats) {
+        let formats = checked_devices::formats(self.gguf.tensors());
+        if !checked_devices::is_remembered(gpu, &formats) {
             if progress(Stage::Kernels, 0, 1).is_break() {
                 return Err(adapter_engine::Error::Cancelled.into());
             }
-            trust::require(gpu, &formats)?;
+            checked_devices::require(gpu, &formats)?;
         }
         let mut weights = |done, total| progress(Stage::Weights, done, total);
         Model::load(gpu, &self.gguf, &self.source, &mut weights).map_err(|error| Problem::from(error).at(&self.path))

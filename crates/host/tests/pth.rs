@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::{Adapter, Session};
-use adapter_finetune::pth::{PthAdapter, PthError, PthGates, PthOptions, import_pth, is_pth};
+use adapter_host::pth::{PthAdapter, PthError, PthGates, PthOptions, import_pth, is_pth};
 use adapter_tests::{data, gpu, ids, json, load_tiny, nmse, read, same_bits, tensor, tiny_adapter};
 use pollster::block_on;
 use zip::write::SimpleFileOptions;

@@ -8,7 +8,7 @@ use adapter_engine::gpu::{Gpu, Tuning};
 use adapter_engine::tuning::{Measured, Slot, measure};
 use pollster::block_on;
 
-use crate::{Problem, folders, trust};
+use crate::{Problem, checked_devices, folders};
 
 /// Seconds it may take, about.
 const BUDGET: f64 = 1.0;
@@ -42,5 +42,5 @@ pub fn renew(gpu: &Gpu) -> Result<Vec<Measured>, Problem> {
 /// A file whose name says for what it was measured.
 fn path(gpu: &Gpu) -> Option<PathBuf> {
     let choices: Vec<_> = Slot::ALL.iter().map(|slot| slot.choices(gpu.tier())).collect();
-    Some(folders::cache()?.join("tuning").join(format!("{:016x}.json", trust::fingerprint(gpu, &choices))))
+    Some(folders::cache()?.join("tuning").join(format!("{:016x}.json", checked_devices::fingerprint(gpu, &choices))))
 }

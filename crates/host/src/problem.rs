@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 
+use crate::pth::PthError;
 use adapter_engine::Error;
 use adapter_engine::adapter::AdapterError;
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
-use adapter_finetune::pth::PthError;
 
 /// Why something on this machine cannot be used: a sentence with its figure, and the next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use crate::pth::{self, PthGates, PthOptions};
 use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateActivation, GateKind};
 use adapter_engine::formats::{Gguf, ReadAt as _, ReadAtFile};
-use adapter_finetune::pth::{self, PthGates, PthOptions};
 
 use crate::{ModelFile, Problem, file_name, open_file};
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::ops::kv_cache::plane_bytes;
-use adapter_files::{ModelFile, Problem, main_type};
+
+use crate::{ModelFile, Problem, main_type};
 
 /// A model before it is loaded.
 #[derive(Debug, Clone, PartialEq)]
