@@ -30,6 +30,21 @@ function offline(): Plugin {
   };
 }
 
+/** Writes the list of models on offer into the page. */
+function offers(): Plugin {
+  return {
+    name: "offers",
+    transformIndexHtml(html) {
+      const list: unknown = JSON.parse(readFileSync(new URL("./offers.json", import.meta.url), "utf8"));
+      // No text of the list can end the element.
+      const text = JSON.stringify(list).replaceAll("<", "\\u003c");
+      const empty = '<script type="application/json" id="offers">[]</script>';
+      if (!html.includes(empty)) throw new Error("index.html has no place for the offers");
+      return html.replace(empty, () => empty.replace("[]", () => text));
+    },
+  };
+}
+
 /** What the engine is made of: the page remembers which kernels passed their check. */
 function kernels(): string {
   const wasm = new URL("./engine/wasm/adapter_web_bg.wasm", import.meta.url);
@@ -39,7 +54,7 @@ function kernels(): string {
 export default defineConfig({
   define: { __KERNELS__: JSON.stringify(kernels()) },
   base: "./",
-  plugins: [offline()],
+  plugins: [offers(), offline()],
   worker: { format: "es" },
   build: {
     target: "es2023",

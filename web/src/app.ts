@@ -5,12 +5,10 @@ import { EngineError, type ChatMessage, type Finished, type Loaded, type LoadedA
 import type { AdapterSource, LoadStage } from "../engine/src/index.js";
 import * as chats from "./chats.js";
 import { explain, type Failure } from "./failures.js";
+import { offersHere, type Offer } from "./offers.js";
 import { applyTheme, loadSettings, sampling, saveSettings, type Settings } from "./settings.js";
 import type { StoredModel, TransferEvent } from "./store/client.js";
 import { engine, store } from "./workers.js";
-
-/** A model on offer beside the page: an entry of `models.json`. */
-export interface Offer { name: string; url: string; bytes: number; sha256?: string; about?: string; licence?: string; }
 
 /** Where a model's bytes are. */
 export type ModelSource = { kind: "stored"; model: StoredModel } | { kind: "file"; file: File };
@@ -45,13 +43,11 @@ type Events = {
 /** A file's name as people say it. */
 export const plain = (name: string) => name.replace(/\.gguf$/i, "");
 
-const OFFERS_URL = "./models.json";
-
 class App {
   settings!: Settings;
   /** Why this browser cannot compute, once that is known. */
   blocked: Failure | undefined;
-  offers: Offer[] = [];
+  readonly offers: Offer[] = offersHere();
   stored: StoredModel[] = [];
   /** The stored model that was used last, if it is still there. */
   get last(): StoredModel | undefined { return this.stored.find(({ key }) => key === this.#last); }
@@ -107,7 +103,7 @@ class App {
     this.#last = await chats.loadSetting<string>("model");
     this.chat = this.all.find((chat) => chat.id === last) ?? this.chat;
     this.changed();
-    await Promise.all([this.refreshStored(), this.#readOffers()]);
+    await this.refreshStored();
   }
 
   block(error: unknown): void {
@@ -143,17 +139,6 @@ class App {
       this.stored = await store.list();
     } catch (error) {
       this.fail(error);
-    }
-    this.changed();
-  }
-
-  async #readOffers(): Promise<void> {
-    try {
-      const response = await fetch(OFFERS_URL);
-      const list = response.ok ? ((await response.json()) as { models?: Offer[] }).models ?? [] : [];
-      this.offers = list.filter((offer) => typeof offer.url === "string" && typeof offer.name === "string");
-    } catch {
-      this.offers = []; // Offline, or nothing is on offer: what is stored can still be used.
     }
     this.changed();
   }
@@ -444,11 +429,20 @@ class App {
     const answering: Answering = { chat, message, abort };
     this.answering = answering;
     this.changed();
+    let promptTokens: number | undefined;
+    /** What the conversation takes so far; the meter moves with it. */
+    const count = () => {
+      if (this.answering === answering && promptTokens !== undefined) this.used = promptTokens + note.tokens;
+    };
     const answer = engine.answer(messages, {
       ...this.#request(attempt),
       ...(adapter ? { adapter: { key: adapter.key, strength: this.strength } } : {}),
       signal: abort.signal,
-      onPrompt: (done, total) => this.#emit("prompt", { done, total }),
+      onPrompt: (done, total) => {
+        promptTokens = total;
+        count();
+        this.#emit("prompt", { done, total });
+      },
     });
     // Stop shows at once; the engine follows within a token.
     abort.signal.addEventListener("abort", () => this.#ended(answering));
@@ -458,6 +452,7 @@ class App {
         if (this.answering !== answering) break;
         message.content += piece;
         note.tokens = answer.ids.length;
+        count();
         this.#emit("piece", message, piece);
         if (performance.now() - saved > 2000) {
           saved = performance.now();

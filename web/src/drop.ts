@@ -3,8 +3,9 @@
 import { EngineError } from "../engine/src/index.js";
 import { app } from "./app.js";
 import { byId } from "./dom.js";
+import { current } from "./route.js";
 import { addAdapterFiles } from "./views/adapters.js";
-import { current, openTeach } from "./views/views.js";
+import { openTeach } from "./views/views.js";
 
 /** More files than this in a folder: it is no adapter's. */
 const MAX_FILES = 64;

@@ -67,7 +67,6 @@ async function start(): Promise<void> {
   startCompare();
   startSettings();
   startDrop();
-  if (innerWidth < 800) toggleSidebar();
   try {
     await app.start();
   } catch (error) {

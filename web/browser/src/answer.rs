@@ -9,7 +9,7 @@ use adapter_engine::{Error, Session};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
-use crate::model::{Adapter, Shared};
+use crate::shared::{Adapter, Shared};
 use crate::types::{AnswerEnd, AnswerEvent, AnswerRequest, SamplingSettings, from_js, to_js};
 
 /// A conversation and its cache.

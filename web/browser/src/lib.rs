@@ -12,11 +12,13 @@ mod engine;
 mod failure;
 mod model;
 mod panics;
+mod shared;
 mod types;
 
 pub use answer::Chat;
 pub use blob::BlobSource;
 pub use engine::{Engine, heap_bytes, inspect};
 pub use failure::Failure;
-pub use model::{Adapter, Model};
+pub use model::Model;
+pub use shared::Adapter;
 pub use types::{from_js, to_js};

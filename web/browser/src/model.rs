@@ -17,32 +17,17 @@ use web_sys::Blob;
 use crate::answer::Chat;
 use crate::blob::BlobSource;
 use crate::failure::Failure;
-use crate::types::{AdapterInfo, ModelInfo, to_js};
+use crate::shared::{Adapter, Shared};
+use crate::types::{ModelInfo, to_js};
 
 /// Positions of a conversation where nobody asks for more.
 const DEFAULT_CONTEXT: u32 = 4096;
 /// Tokens of the prompt that warms up: enough for the kernels of many tokens.
 const WARM_UP_TOKENS: u32 = 16;
 
-/// What a model and its conversations share.
-pub struct Shared {
-    pub model: adapter_engine::Model,
-    pub tokenizer: Tokenizer,
-    pub template: ChatTemplate,
-    gguf: Gguf,
-    source: BlobSource,
-}
-
 /// A model on the GPU.
 #[wasm_bindgen]
 pub struct Model(Rc<Shared>);
-
-/// An adapter on the GPU.
-#[wasm_bindgen]
-pub struct Adapter {
-    pub(crate) resident: adapter_engine::Adapter,
-    warning: Option<String>,
-}
 
 impl Model {
     /// The model itself, for what trains.
@@ -190,26 +175,6 @@ impl Model {
     pub fn adapter_inside(&self) -> Result<Option<Adapter>, Failure> {
         let found = AdapterFile::from_gguf(&self.0.gguf, &self.0.source)?;
         found.map(|(name, file)| self.adapter(&name, &file)).transpose()
-    }
-}
-
-#[wasm_bindgen]
-impl Adapter {
-    /// What it is.
-    ///
-    /// # Errors
-    /// None that is known.
-    #[wasm_bindgen(unchecked_return_type = "AdapterInfo")]
-    pub fn info(&self) -> Result<JsValue, Failure> {
-        to_js(&AdapterInfo {
-            name: self.resident.name().to_owned(),
-            kind: self.resident.kind().name(),
-            length: self.resident.adapter_len(),
-            first_layer: self.resident.first_layer(),
-            layers: self.resident.gates().len() as u32,
-            gates: self.resident.gates().to_vec(),
-            warning: self.warning.clone(),
-        })
     }
 }
 

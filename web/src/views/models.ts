@@ -1,10 +1,11 @@
 // Choosing a model: what is kept here, what is on offer, a file of the reader's, an address; and how a load goes on.
 
-import { app, plain, type Loading, type Offer } from "../app.js";
+import { app, plain, type Loading } from "../app.js";
 import { branch } from "../chats.js";
 import { byId, h, icon, iconButton } from "../dom.js";
 import { card } from "../notices.js";
 import { bytes, count, seconds } from "../format.js";
+import type { Offer } from "../offers.js";
 import type { StoredModel } from "../store/client.js";
 import { store } from "../workers.js";
 import { examples } from "./chat.js";

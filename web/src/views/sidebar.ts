@@ -16,7 +16,7 @@ const fileName = (chat: Chat) => chat.title.replace(/[^\p{L}\p{N}]+/gu, "-").rep
 
 function item(chat: Chat): HTMLLIElement {
   const current = chat === app.chat;
-  const open = h("button", { type: "button", class: "chat-title quiet", title: chat.title, on: { click: () => void app.select(chat) } }, chat.title);
+  const open = h("button", { type: "button", class: "chat-title quiet", title: chat.title, on: { click: () => { void app.select(chat); chosen(); } } }, chat.title);
   if (current) open.setAttribute("aria-current", "true");
   open.addEventListener("dblclick", () => rename(chat));
   return h("li", { class: current ? "current" : "" }, open,
@@ -47,15 +47,40 @@ export function startSidebar(): void {
   };
   search.addEventListener("input", draw);
   app.on("change", draw);
-  byId("new-chat").addEventListener("click", () => { app.newChat(); byId("message").focus(); });
+  byId("new-chat").addEventListener("click", () => { app.newChat(); chosen(); byId("message").focus(); });
   byId("export-chats").addEventListener("click", () => save("chats.json", "application/json", exportChats(app.all)));
   byId("import-chats").addEventListener("click", () =>
     pick(".json", false, ([file]) => { if (file) void file.text().then((text) => app.importChats(text)); }));
   byId("toggle-sidebar").addEventListener("click", toggleSidebar);
+  // A tablet that is turned, a window that is drawn narrow.
+  const fit = () => show(wanted && !narrow.matches);
+  narrow.addEventListener("change", fit);
+  fit();
 }
 
-/** Shows or hides the list; on a narrow screen it lies over the page. */
+/** Where there is no room beside the page, the list lies over it: as `layout.css` has it. */
+const narrow = matchMedia("(max-width: 800px)");
+/** Whether the reader wants the list where there is room for it. */
+let wanted = true;
+
+const isShown = () => !document.body.classList.contains("no-sidebar");
+
+function show(shown: boolean): void {
+  const button = byId("toggle-sidebar");
+  // What is hidden cannot keep the focus.
+  if (!shown && byId("sidebar").contains(document.activeElement)) button.focus();
+  document.body.classList.toggle("no-sidebar", !shown);
+  button.setAttribute("aria-expanded", String(shown));
+}
+
+/** Shows or hides the list. */
 export function toggleSidebar(): void {
-  const hidden = document.body.classList.toggle("no-sidebar");
-  byId("toggle-sidebar").setAttribute("aria-expanded", String(!hidden));
+  const shown = !isShown();
+  if (!narrow.matches) wanted = shown;
+  show(shown);
+}
+
+/** A list that lies over the page has done its work when something in it was chosen. */
+function chosen(): void {
+  if (narrow.matches) show(false);
 }

@@ -5,11 +5,11 @@ import { byId, h, icon } from "../dom.js";
 import { bytes, count, integer, seconds } from "../format.js";
 import { announce } from "../live.js";
 import { card, toast } from "../notices.js";
+import { current } from "../route.js";
 import { gateChart, lossChart } from "../teach/charts.js";
 import type { Plan, RowProblem, TeachSettings } from "../teach/protocol.js";
 import { EXAMPLE, Lesson, type Sample, type Taught } from "../teach/state.js";
 import { pick } from "./models.js";
-import { current } from "./views.js";
 
 type NumberKey = { [K in keyof TeachSettings]-?: number extends TeachSettings[K] ? K : never }[keyof TeachSettings];
 

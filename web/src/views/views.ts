@@ -1,12 +1,9 @@
-// The page's views. One that needs something this build or this browser lacks is not in the list.
+// The tabs of the page, and the view that is shown.
 
 import { app } from "../app.js";
 import { byId, h } from "../dom.js";
+import { current, VIEWS } from "../route.js";
 import type { Lesson } from "../teach/state.js";
-
-export interface View { id: string; name: string; }
-
-const VIEWS: View[] = [{ id: "chat", name: "Chat" }, { id: "compare", name: "Compare" }, { id: "teach", name: "Teach" }];
 
 let teach: Promise<Lesson> | undefined;
 
@@ -16,12 +13,6 @@ export function openTeach(): Promise<Lesson> {
   // Without a network it may be missing now and there later.
   teach.catch(() => { teach = undefined; });
   return teach;
-}
-
-/** The view that the address names. */
-export function current(): View {
-  const wanted = location.hash.replace(/^#\/?/, "");
-  return VIEWS.find((view) => view.id === wanted) ?? VIEWS[0]!;
 }
 
 /** Shows the view that the address names. */

@@ -51,6 +51,32 @@ test("a chat from the first load to the next visit", async (t) => {
     assert.deepEqual(await texts(page), [first]);
   });
 
+  await t.test("the context meter moves while an answer streams", async () => {
+    await set(page, { "Longest answer": "40" });
+    await page.getByRole("button", { name: "New chat" }).click();
+    await page.evaluate(() => {
+      globalThis.seen = [];
+      const status = document.querySelector("#composer .status");
+      new MutationObserver(() => {
+        const figure = (id, words) => Number(words.exec(document.getElementById(id).textContent)?.[1].replaceAll(",", "") ?? NaN);
+        const [used, tokens] = [figure("context-text", /([\d,]+) of/), figure("speed", /([\d,]+) tokens$/)];
+        if (document.getElementById("speed").textContent.startsWith("Answering")) seen.push([used, tokens, document.getElementById("context").value]);
+      }).observe(status, { subtree: true, childList: true, characterData: true });
+    });
+    await send(page, "Count on");
+    await settled(page);
+    const seen = await page.evaluate(() => seen);
+    const used = [...new Set(seen.map(([used]) => used))];
+    console.log(`the meter showed ${used.join(", ")}`);
+    assert.ok(used.length >= 3, `it moved: ${used}`);
+    const number = async (selector) => Number(/\d+/.exec(await page.locator(selector).innerText())[0]);
+    const prompt = await number("#context-text") - await number(".message.assistant .figures");
+    for (const [used, tokens, meter] of seen) {
+      assert.equal(used, prompt + tokens, "the prompt and what has come");
+      assert.equal(meter, used);
+    }
+  });
+
   await t.test("Esc stops an answer in under 300 ms, and what came stays", async () => {
     await set(page, { "Longest answer": "90" });
     await page.getByRole("button", { name: "New chat" }).click();

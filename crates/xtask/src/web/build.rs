@@ -10,14 +10,23 @@ use crate::error::{Error, Result};
 use crate::process;
 use crate::wasm::{self, Toolchain};
 
+/// How much work goes into the modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speed {
+    /// What people fetch: small first.
+    Shipping,
+    /// What the tests run: quick to build, both modules of the same compiled crates.
+    Testing,
+}
+
 /// A module: a package of the workspace, and what comes of it.
 struct Module {
     package: &'static str,
-    /// Cargo's profile.
+    /// Cargo's profile for [`Speed::Shipping`].
     profile: &'static str,
     /// Where JavaScript, types and the module go, from `web/`.
     out: &'static str,
-    /// Whether wasm-opt makes it small.
+    /// Whether wasm-opt makes it small for [`Speed::Shipping`].
     optimised: bool,
 }
 
@@ -27,6 +36,8 @@ const MODULES: [Module; 2] = [
     Module { package: "adapter-web", profile: "wasm", out: "engine/wasm", optimised: true },
     Module { package: "adapter-teach", profile: "wasm-teach", out: "teach/pkg", optimised: false },
 ];
+/// Cargo's profile for [`Speed::Testing`].
+const TEST_PROFILE: &str = "wasm-test";
 /// Instructions that every browser with WebGPU has, and that rustc uses.
 const FEATURES: [&str; 7] = [
     "--enable-bulk-memory",
@@ -39,16 +50,28 @@ const FEATURES: [&str; 7] = [
 ];
 
 /// Builds the engine's package (`web/engine`) and the page (`web/dist`).
-pub fn build() -> Result<()> {
+pub fn build(speed: Speed) -> Result<()> {
     let folder = folder();
     let node = Node::find()?;
     node.install(&folder)?;
 
     let toolchain = Toolchain::find()?;
-    for module in &MODULES {
-        let mut cargo = toolchain.cargo("build")?;
-        process::run(cargo.args(["--package", module.package, "--profile", module.profile]))?;
-        bind(&node, &folder, module)?;
+    match speed {
+        Speed::Shipping => {
+            for module in &MODULES {
+                let mut cargo = toolchain.cargo("build")?;
+                process::run(cargo.args(["--package", module.package, "--profile", module.profile]))?;
+                bind(&node, &folder, module, module.profile, module.optimised)?;
+            }
+        }
+        Speed::Testing => {
+            let mut cargo = toolchain.cargo("build")?;
+            cargo.args(["--profile", TEST_PROFILE]);
+            process::run(cargo.args(MODULES.iter().flat_map(|module| ["--package", module.package])))?;
+            for module in &MODULES {
+                bind(&node, &folder, module, TEST_PROFILE, false)?;
+            }
+        }
     }
 
     // The package first: its types are what the page is checked against.
@@ -58,18 +81,17 @@ pub fn build() -> Result<()> {
 }
 
 /// JavaScript and types for a module, and the module made small; nothing when the module is the same as last time.
-fn bind(node: &Node, folder: &Path, module: &Module) -> Result<()> {
+fn bind(node: &Node, folder: &Path, module: &Module, profile: &str, optimised: bool) -> Result<()> {
     let name = module.package.replace('-', "_");
     let out = folder.join(module.out);
-    let compiled =
-        wasm::target_folder().join("wasm32-unknown-unknown").join(module.profile).join(format!("{name}.wasm"));
+    let compiled = wasm::target_folder().join("wasm32-unknown-unknown").join(profile).join(format!("{name}.wasm"));
     let compiled = compiled.as_path();
     let bytes = std::fs::read(compiled).map_err(|error| Error::io("read", compiled, &error))?;
     let lock = process::repository_root().join("Cargo.lock");
     let lock = std::fs::read(&lock).map_err(|error| Error::io("read", &lock, &error))?;
     let hash: String = Sha256::new_with_prefix(bytes)
         .chain_update(lock)
-        .chain_update(FEATURES.join(" "))
+        .chain_update(if optimised { FEATURES.join(" ") } else { String::new() })
         .finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -83,7 +105,7 @@ fn bind(node: &Node, folder: &Path, module: &Module) -> Result<()> {
     let mut bindgen = process::cargo();
     bindgen.args(["run", "--quiet", "--package", "adapter-bindgen", "--"]).arg(compiled).arg(&out).arg(&name);
     process::run(&mut bindgen)?;
-    if module.optimised {
+    if optimised {
         let (bound, small) = (out.join(format!("{name}_bg.wasm")), out.join("small.wasm"));
         process::run(
             node.script(folder, "binaryen/bin/wasm-opt").arg("-Os").args(FEATURES).arg("-o").arg(&small).arg(&bound),

@@ -1,5 +1,5 @@
 //! Static files on this machine's own address, with the headers that any server of the page should send
-//! (`web/headers.json`), byte ranges, and a list of models on offer.
+//! (`web/headers.json`), byte ranges, and models on offer: put in front of those that the page brings.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// The security headers, by name.
 const HEADERS: &str = include_str!("../../../../web/headers.json");
+/// Where the page has its list of models on offer.
+const OFFERS: &str = r#"<script type="application/json" id="offers">"#;
 /// The longest request line or header that is read.
 const MAX_LINE_BYTES: u64 = 8192;
 /// A browser that stays silent longer than this has gone.
@@ -53,7 +55,7 @@ impl Offer {
 pub struct Site {
     /// The page: `/`.
     pub root: PathBuf,
-    /// Models: `/models/NAME`, listed in `/models.json`.
+    /// Models: `/models/NAME`, listed in the page.
     pub models: Vec<Offer>,
     /// Other folders by the first part of their address.
     pub mounts: Vec<(&'static str, PathBuf)>,
@@ -149,8 +151,12 @@ fn answer(stream: &TcpStream, site: &Site, headers: &str) -> std::io::Result<()>
         return simple("405 Method Not Allowed", "text/plain", b"only GET and HEAD\n");
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
-    if path == "/models.json" {
-        return simple("200 OK", "application/json", offers(&site.models).to_string().as_bytes());
+    if (path == "/" || path == "/index.html")
+        && !site.models.is_empty()
+        && let Some(page) =
+            std::fs::read_to_string(site.root.join("index.html")).ok().and_then(|page| with_offers(&page, &site.models))
+    {
+        return simple("200 OK", "text/html; charset=utf-8", page.as_bytes());
     }
     let Some(mut file) = locate(site, path).and_then(|path| Some((File::open(&path).ok()?, path))) else {
         return simple("404 Not Found", "text/plain", b"there is no such file\n");
@@ -179,14 +185,23 @@ fn answer(stream: &TcpStream, site: &Site, headers: &str) -> std::io::Result<()>
     Ok(())
 }
 
-fn offers(models: &[Offer]) -> Value {
+/// The page with these models in front of those on offer that it brings; a copy of one of them takes its place. `None` where the
+/// page has no list.
+fn with_offers(page: &str, models: &[Offer]) -> Option<String> {
+    let (before, rest) = page.split_once(OFFERS)?;
+    let (list, after) = rest.split_once("</script>")?;
     let entry = |offer: &Offer| {
         let name = offer.name();
         let bytes = std::fs::metadata(&offer.path).map_or(0, |about| about.len());
         json!({ "name": name, "url": format!("./models/{name}"), "bytes": bytes, "sha256": offer.sha256,
             "about": offer.about, "licence": offer.licence })
     };
-    json!({ "models": models.iter().map(entry).collect::<Vec<_>>() })
+    let brought: Vec<Value> = serde_json::from_str(list).ok()?;
+    let is_other = |offered: &Value| models.iter().all(|model| offered["sha256"] != model.sha256.as_str());
+    let all: Vec<Value> = models.iter().map(entry).chain(brought.into_iter().filter(is_other)).collect();
+    // No text of the list can end the element.
+    let list = Value::from(all).to_string().replace('<', "\\u003c");
+    Some(format!("{before}{OFFERS}{list}</script>{after}"))
 }
 
 /// The file that an address means, if it means one of ours.
@@ -264,6 +279,36 @@ mod tests {
     }
 
     #[test]
+    fn models_of_this_machine_come_before_those_that_the_page_brings() {
+        let model = |name: &str, sha256: &str| Offer {
+            path: name.into(),
+            about: "a </script> of its own",
+            licence: "none",
+            sha256: sha256.to_owned(),
+        };
+        let page = format!(
+            r#"<head>{OFFERS}[{{"name":"far","url":"https://far/a","sha256":"aa"}},{{"name":"other","sha256":"bb"}}]</script></head>"#
+        );
+        let made = with_offers(&page, &[model("near.gguf", "aa"), model("new.gguf", "cc")]).expect("there is a list");
+        let list = made.strip_prefix(&format!("<head>{OFFERS}")).and_then(|rest| rest.strip_suffix("</script></head>"));
+        let list: Vec<Value> = serde_json::from_str(list.expect("the rest stays")).expect("JSON");
+        let names: Vec<&str> = list.iter().filter_map(|offer| offer["name"].as_str()).collect();
+        assert_eq!(names, ["near.gguf", "new.gguf", "other"]);
+        assert_eq!(list[0]["url"], "./models/near.gguf");
+        assert_eq!(list[0]["about"], "a </script> of its own");
+        assert_eq!(with_offers("<head></head>", &[]), None);
+        // What the page itself is built with: the model of the first chat, from where the package has it.
+        let brought: Vec<Value> = serde_json::from_str(include_str!("../../../../web/offers.json")).expect("JSON");
+        let small = brought.iter().find(|offer| offer["name"] == crate::model::SMOLLM2.name).expect("it is on offer");
+        assert_eq!(small["sha256"], crate::model::SMOLLM2.sha256);
+        assert_eq!(small["bytes"], crate::model::SMOLLM2.size_bytes);
+        for offer in &brought {
+            assert!(offer["url"].as_str().is_some_and(|url| url.starts_with("https://huggingface.co/")), "{offer}");
+            assert!(offer["licence"].is_string() && offer["about"].is_string(), "{offer}");
+        }
+    }
+
+    #[test]
     fn nothing_outside_the_site_is_served() {
         let scratch = Scratch::within(&std::env::temp_dir(), "xtask-test-site").expect("a folder");
         let root = scratch.path().join("dist");
@@ -315,6 +360,5 @@ mod tests {
         assert!(ask("GET /none HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
         let head = ask("HEAD / HTTP/1.1\r\n\r\n");
         assert!(head.contains("Content-Length: 10") && head.ends_with("\r\n\r\n"), "{head}");
-        assert_eq!(ask("GET /models.json HTTP/1.1\r\n\r\n").lines().last(), Some("{\"models\":[]}"));
     }
 }

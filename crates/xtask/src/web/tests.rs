@@ -1,26 +1,28 @@
 //! The page in Chromium on its software GPU, driven by `web/tests/*.test.mjs`.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
 use super::node::Node;
 use super::server::{Offer, Server, Site};
 use super::{browser, folder};
-use crate::cargo_output::Counts;
+use crate::cargo_output::{Counts, timed_tests};
 use crate::error::{Error, Result};
+use crate::test_programs::Ran;
 use crate::{model, process};
 
 /// The model that most tests run.
 const TINY: &str = "tests/data/tiny-llama/tiny-q4_1.gguf";
 
 /// The tests of the page, with the tiny model.
-pub fn pages() -> Result<Counts> {
+pub fn pages() -> Result<Ran> {
     run("page")
 }
 
 /// SmolLM2 in the browser against the ids that other programs computed.
-pub fn golden() -> Result<Counts> {
+pub fn golden() -> Result<Ran> {
     run("golden")
 }
 
@@ -31,7 +33,7 @@ fn is_wanted(path: &Path) -> bool {
 }
 
 /// Serves the built page and runs the test files of one kind: `web/tests/KIND/*.test.mjs`.
-fn run(kind: &str) -> Result<Counts> {
+fn run(kind: &str) -> Result<Ran> {
     let (node, folder, root) = (Node::find()?, folder(), process::repository_root());
     let chromium = browser::find()?;
     let tiny = root.join(TINY);
@@ -54,9 +56,11 @@ fn run(kind: &str) -> Result<Counts> {
         .filter(|path| path.to_string_lossy().ends_with(".test.mjs") && is_wanted(path))
         .collect();
     files.sort();
+    let name = format!("web::{kind}");
     if files.is_empty() {
-        return Ok(Counts::default());
+        return Ok(Ran { name, took: Duration::ZERO, counts: Counts::default(), tests: Vec::new() });
     }
+    let started = Instant::now();
     let mut command = node.command();
     // One file at a time: they share two cores and a GPU that is made of them.
     command
@@ -74,5 +78,5 @@ fn run(kind: &str) -> Result<Counts> {
     if counts.n_failed == 0 && (!ended_well || counts.n_passed == 0) {
         return Err(Error::failed("the tests of the page ended without a result"));
     }
-    Ok(counts)
+    Ok(Ran { name, took: started.elapsed(), counts, tests: timed_tests(&output) })
 }
