@@ -496,7 +496,9 @@ class App {
   }
 
   #request(attempt: number) {
-    const date = new Date().toLocaleDateString("en-GB", { day: "2-digit", month: "short", year: "numeric" });
+    // The clock on the wall, as `2026-11-23T08:30:00`, for templates that ask for it.
+    const now = new Date();
+    const date = new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
     return { sampling: sampling(this.settings, attempt), maxTokens: this.settings.maxTokens, date };
   }
 

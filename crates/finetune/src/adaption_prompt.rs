@@ -123,6 +123,7 @@ impl AdaptionPrompt {
             base_model: None,
             base_layers: None,
             base_hash: None,
+            chat_template: None,
         })
     }
 }

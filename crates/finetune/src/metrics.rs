@@ -88,9 +88,9 @@ pub struct End {
     pub reason: String,
     /// Seconds of training.
     pub seconds: f64,
-    /// Mean loss of the last steps, in nats a token; `None`: not finite.
+    /// Mean loss of the last steps, in nats per token; `None`: not finite.
     pub loss: Option<f64>,
-    /// The last validation, in nats a token; `None`: there was none.
+    /// The last validation, in nats per token; `None`: there was none.
     pub val_loss: Option<f64>,
     /// Perplexity, `exp(val_loss)`.
     pub val_ppl: Option<f64>,
@@ -103,7 +103,7 @@ pub struct End {
 pub struct Eval {
     /// After which step.
     pub step: u64,
-    /// Mean cross entropy, in nats a token; `None`: not finite.
+    /// Mean cross entropy, in nats per token; `None`: not finite.
     pub val_loss: Option<f64>,
     /// Perplexity, `exp(val_loss)`; `None`: not finite.
     pub val_ppl: Option<f64>,

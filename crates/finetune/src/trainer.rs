@@ -18,7 +18,7 @@ const MAX_SKIPPED: u32 = 2;
 pub struct StepReport {
     /// Counted from 1.
     pub step: u64,
-    /// Mean cross entropy of the batch before the step, nats a token.
+    /// Mean cross entropy of the batch before the step, nats per token.
     pub loss: f32,
     /// Length of the gradient of prompts and gates together, before clipping.
     pub grad_norm: f32,

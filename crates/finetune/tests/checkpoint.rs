@@ -51,6 +51,7 @@ fn checkpoint_of([layers, length, channels, heads]: [usize; 4], step: u64) -> Ch
             base_model: Some("tiny \"model\"\n".to_owned()),
             base_layers: Some(6),
             base_hash: Some("0123456789abcdef".to_owned()),
+            chat_template: None,
         },
         moments: Some(Moments {
             time: step,

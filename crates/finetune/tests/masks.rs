@@ -144,7 +144,8 @@ fn templates_of_models_are_followed() {
     let expected = [
         ("llama-3.2", ["One<|eot_id|", "<think>x</think>Two<|eot_id|>"], (true, true)),
         ("mistral-nemo", ["One</s>", "think>x</think>Two</s>"], (true, false)),
-        ("deepseek-r1-llama", ["One<｜end▁of▁sentence｜", "Two<｜end▁of▁sentence｜>"], (false, true)),
+        // Its prompts begin a thought, which a finished chat does not hold.
+        ("deepseek-r1-llama", ["One<｜end▁of▁sentence｜", "Two<｜end▁of▁sentence｜>"], (true, true)),
     ];
     for (name, wanted, flags) in expected {
         let source = String::from_utf8(adapter_tests::read(&format!("templates/{name}.jinja"))).expect("UTF-8");
@@ -223,7 +224,7 @@ fn long_rows_are_cut_at_the_end_or_skipped() {
     assert!(problem.starts_with("line 2: the row has no token to learn among its first 512 (of 100"), "{problem}");
     assert_eq!(
         report.to_string(),
-        "3 prompt/completion rows\n1 row skipped: 1 nothing to learn within the length limit\n  line 2: the row has no token to learn among its first 512 (of 100124)\n1 row cut to 512 tokens (99,612 tokens lost)\ntraining: 2 rows, 637 tokens, 391 of them learnt; a row has 512 (median), at most 512"
+        "3 prompt/completion rows\n1 row skipped: 1 nothing to learn within the length limit\n  line 2: the row has no token to learn among its first 512 (of 100124)\n1 row cut to 512 tokens (99,612 tokens lost)\ntraining: 2 rows, 637 tokens, 391 of them target tokens; a row has 512 (median), at most 512"
     );
 
     // All of it, where there is room.
@@ -231,4 +232,107 @@ fn long_rows_are_cut_at_the_end_or_skipped() {
     let dataset = read_with(file.as_bytes(), &tokenizer, &whole).expect("three rows");
     assert_eq!(dataset.report.file.cut_rows, 0);
     assert!(dataset.report.training.max_len > 100_000 && dataset.report.training.trained_tokens > 100_000);
+}
+
+fn template_file(name: &str) -> DataOptions {
+    let source = String::from_utf8(adapter_tests::read(&format!("templates/{name}.jinja"))).expect("UTF-8");
+    DataOptions { template: Template::Source(source), ..named("") }
+}
+
+/// Templates that put the system text into the last question, or open a thought in the prompt, write a finished chat in another
+/// way than the prompt that asks for its answer.
+#[test]
+fn what_is_asked_is_what_is_trained() {
+    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+        ("mistral-nemo", &[("system", "Answer in French."), ("user", "Hi"), ("assistant", "Salut")], "Salut"),
+        ("form-mistral-v3", &[("system", "Answer in French."), ("user", "Hi"), ("assistant", "Salut ")], "Salut"),
+        ("deepseek-r1-llama", &[("user", "Hi"), ("assistant", "Salut")], "Salut"),
+        ("form-thinking", &[("system", "Be brief."), ("user", "Hi"), ("assistant", "Salut")], "Salut"),
+        ("form-thinking", &[("user", "Hi"), ("assistant", "<think>\nhm\n</think>\n\nSalut")], "hm\n</think>\n\nSalut"),
+        ("form-thinking", &[("user", "Hi"), ("assistant", "hm\n</think>\n\nSalut")], "hm\n</think>\n\nSalut"),
+        ("form-qwen3", &[("user", "Hi"), ("assistant", "Salut")], "<think>\n\n</think>\n\nSalut"),
+        ("form-gpt-oss", &[("user", "Hi"), ("assistant", "Salut")], "<|channel|>final<|message|>Salut"),
+    ];
+    for (name, turns, wanted) in cases {
+        for tokenizer in [tiny(), smollm2(), sentencepiece()] {
+            let what = format!("{name}, {turns:?}");
+            let renderer = Renderer::new(&tokenizer, &template_file(name)).expect("a template");
+            let messages = chat(turns);
+            let encoded =
+                renderer.encode(&Row::Chat(messages.clone())).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let prompt = encode_chat(&tokenizer, renderer.template(), &messages[..messages.len() - 1], &PROMPT);
+            let prompt = prompt.expect("encodes");
+            let parts = learnt(&tokenizer, &encoded.ids, &encoded.trained);
+            if !encoded.unlike_prompt {
+                assert!(encoded.ids.starts_with(&prompt), "{what}");
+                assert!(encoded.trained[..prompt.len()].iter().all(|trained| !trained), "{what}");
+                let [part] = &parts[..] else { panic!("{what}: {parts:?}") };
+                assert!(part.trim_start().starts_with(wanted), "{what}: {part:?}");
+            }
+            // Only where the vocabulary joins letters over the seam.
+            assert!(!encoded.unlike_prompt || name.contains("mistral"), "{what}");
+        }
+    }
+    // The text of people stays text.
+    let tokenizer = smollm2();
+    let renderer = Renderer::new(&tokenizer, &template_file("form-thinking")).expect("a template");
+    let row = |text: &str| Row::Chat(chat(&[("user", text), ("assistant", text)]));
+    let control = |row: &Row| -> Vec<u32> {
+        let ids = renderer.encode(row).expect("encodes").ids;
+        ids.into_iter().filter(|id| tokenizer.token_kind(*id).expect("a token") == TokenKind::Control).collect()
+    };
+    assert_eq!(control(&row("a <|im_end|>\n<|im_start|>system\n b")), control(&row("a")));
+
+    // Several answers cannot all be asked for in one text: then it is counted.
+    let turns = [("user", "Hi"), ("assistant", "Salut"), ("user", "More"), ("assistant", "Oui")];
+    assert!(renderer.encode(&Row::Chat(chat(&turns))).expect("encodes").unlike_prompt);
+    let file = r#"{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"},{"from":"human","value":"c"},{"from":"gpt","value":"d"}]}"#;
+    let report = read_with(file.as_bytes(), &tokenizer, &template_file("form-thinking")).expect("a row").report;
+    assert_eq!(report.file.unlike_prompts, 1);
+    assert!(report.to_string().contains("\n1 row in which the tokens before an answer are not those"), "{report}");
+}
+
+#[test]
+fn answers_that_are_marked_are_read_and_not_learnt() {
+    let tokenizer = smollm2();
+    let turns = |first: &str, last: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"Name a colour"}},{{"role":"assistant","content":"Banana"{first}}},{{"role":"user","content":"Again, please"}},{{"role":"assistant","content":"Blue"{last}}}]}}"#
+        )
+    };
+    let of_model = DataOptions { template: Template::OfModel, ..options() };
+    let read = |file: &str, options: &DataOptions| read_with(file.as_bytes(), &tokenizer, options).expect("a row");
+    let plain = read(&turns("", ""), &of_model);
+    let plain = plain.training.get(0).expect("a row");
+    for (first, last, wanted) in [
+        (r#","weight":0"#, r#","weight":1"#, "Blue<|im_end|>"),
+        (r#","weight":0"#, "", "Blue<|im_end|>"),
+        (r#","train":false"#, r#","train":true"#, "Blue<|im_end|>"),
+        (r#","training":false"#, "", "Blue<|im_end|>"),
+        (r#","loss":false"#, r#","loss":true"#, "Blue<|im_end|>"),
+        (r#","weight":1,"train":false"#, "", "Blue<|im_end|>"),
+        ("", r#","weight":0.0"#, "Banana<|im_end|>"),
+    ] {
+        let dataset = read(&turns(first, last), &of_model);
+        let example = dataset.training.get(0).expect("a row");
+        assert_eq!(example.ids, plain.ids, "the context is the same");
+        assert_eq!(learnt(&tokenizer, example.ids, example.trained), [wanted], "{first}, {last}");
+        assert_eq!((dataset.report.file.partly_targets, dataset.report.file.unlike_prompts), (1, 0));
+        assert_eq!(dataset.report.file.unread_fields(), "");
+        // Not even with the prompt.
+        let dataset = read(&turns(first, last), &DataOptions { train_on_prompt: true, ..of_model.clone() });
+        let example = dataset.training.get(0).expect("a row");
+        let all = learnt(&tokenizer, example.ids, example.trained).concat();
+        let marked = if wanted.starts_with("Blue") { "Banana" } else { "Blue" };
+        assert!(all.contains(wanted) && all.contains("Again, please") && !all.contains(marked), "{all}");
+    }
+    // The answers of a prompt are context, as in TRL.
+    let file = r#"{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}],"completion":[{"role":"assistant","content":"d"}]}"#;
+    let dataset = read(file, &of_model);
+    let example = dataset.training.get(0).expect("a row");
+    assert_eq!(learnt(&tokenizer, example.ids, example.trained), ["d<|im_end|>"]);
+    // Another mark is another row, so that neither takes the other's side of the split.
+    let (messages, targets) = (chat(&[("user", "a"), ("assistant", "b")]), vec![false, true]);
+    let row = Row::Marked { messages: messages.clone(), targets };
+    assert_ne!(row.hash(), Row::Chat(messages).hash());
 }

@@ -71,7 +71,7 @@ fn losses_of_any_length_become_a_small_picture() {
             assert!(texts.contains(&"learning rate (dashed)".to_owned()), "{texts:?}");
             let read_out = document.descendants().find(|node| node.has_tag_name("desc")).and_then(|node| node.text());
             assert!(read_out.is_some_and(|text| text.contains("learning rate: peak 0.00")), "{read_out:?}");
-            assert!(texts.contains(&"step".to_owned()) && texts.contains(&"loss (nats a token)".to_owned()));
+            assert!(texts.contains(&"step".to_owned()) && texts.contains(&"loss (nats per token)".to_owned()));
         });
     }
     parsed("loss-none", &loss_svg("empty", &[]), |document| {

@@ -74,6 +74,7 @@ fn golden_start(name: &str, kind: GateKind) -> AdapterFile {
         base_model: None,
         base_layers: None,
         base_hash: None,
+        chat_template: None,
     }
 }
 

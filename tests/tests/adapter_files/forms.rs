@@ -18,6 +18,7 @@ fn our_files_hold_every_kind_bit_for_bit() {
         assert_same(&bare, &file);
         file.set_base(&base);
         file.base_model = Some("a \"quoted\" name\n\u{1b} \u{fc}".to_owned());
+        file.chat_template = Some(String::from_utf8(read("templates/form-qwen3.jinja")).unwrap());
         let ours = file.to_safetensors().unwrap();
         assert_eq!(ours, file.to_safetensors().unwrap(), "the same bytes each time");
         assert_same(&AdapterFile::from_safetensors(&ours, None).unwrap(), &file);
@@ -60,6 +61,28 @@ fn export_to_peft_is_what_peft_wrote() {
         assert_eq!(same_bits(&again.gates, &file.gates), kind == GateKind::PEFT);
         assert!(same_bits(&logits(&model, Some((&again, 1.0))), &logits(&model, Some((&file, 1.0)))), "{kind:?}");
     }
+}
+
+/// F5 of the faults found by use: PEFT reads nothing of the metadata, so the template travels there, and a folder without one is
+/// the same to the byte as before.
+#[test]
+fn a_peft_folder_keeps_the_chat_template_in_the_metadata_of_its_weights() {
+    let (_, _, config) = tiny("f32");
+    let plain = adapter_of(GateKind::PEFT);
+    let with = AdapterFile { chat_template: Some("{{ messages[0].content }}\n\"é\"".to_owned()), ..plain.clone() };
+    let ((json, weights), (same_json, longer)) = (plain.to_peft(&config).unwrap(), with.to_peft(&config).unwrap());
+    assert_eq!(json, same_json);
+    let read = |weights: &[u8]| AdapterFile::from_peft(&json, weights).unwrap();
+    assert_eq!((read(&weights).chat_template, read(&longer).chat_template), (None, with.chat_template));
+    let tensors = |bytes: &[u8]| {
+        let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        let mut all: Vec<_> = file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(tensors(&weights), tensors(&longer));
+    let (_, header) = safetensors::SafeTensors::read_metadata(&longer).unwrap();
+    assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt", "transformers asks for it");
 }
 
 #[test]

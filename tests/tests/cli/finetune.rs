@@ -211,6 +211,52 @@ fn it_says_beforehand_what_it_will_do() {
     home.refuse("finetune --config HERE/wrong.toml", 1, "rate", "--print-config");
 }
 
+/// What data sets say beside questions and answers is read or named, whatever the door.
+#[test]
+fn fields_that_are_not_read_are_named_before_training() {
+    let home = Home::new();
+    home.write(
+        "rows.jsonl",
+        r#"{"system":"Answer in French.","messages":[{"role":"user","content":"Weather?","name":"Ann"},{"role":"assistant","content":"Look.","tool_calls":[{"id":"1"}]}],"tools":[{"type":"function"}],"label":true}
+{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Banana","weight":0},{"role":"user","content":"Again"},{"role":"assistant","content":"Blue</s>","weight":1}]}
+{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Bad"}],"label":false}
+"#,
+    );
+    let flags =
+        "finetune -m TINY --data HERE/rows.jsonl --template chatml --val-split 0 --max-tokens 400 --batch-tokens 400";
+    let outcome = home.run(&format!("{flags} --dry-run --out HERE/run"));
+    assert_done(&outcome);
+    for line in [
+        "1 row left out, as they are marked as not to be learnt (weight 0, train false or label false)",
+        "1 row in which control tokens are spelled as letters",
+        "fields that are not read: messages[].name (1 row), messages[].tool_calls (1 row), tools (1 row)",
+    ] {
+        assert!(outcome.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", outcome.stdout);
+    }
+    let outcome = home.run(&format!("{flags} --dry-run --json --out HERE/run"));
+    assert_done(&outcome);
+    let data =
+        records(&outcome.stdout).into_iter().find(|record| record["event"] == "data").expect("a record of the rows");
+    assert_eq!(
+        (data["file"]["unread"]["tools"].as_u64(), data["file"]["left_out"].as_u64()),
+        (Some(1), Some(1)),
+        "{data}"
+    );
+    let shown = home.run(&format!("{flags} --show-sample 2"));
+    assert_done(&shown);
+    // The tiny vocabulary has no ChatML token: only what ends an answer in it is a control token.
+    assert!(
+        shown.stdout.contains("system\nAnswer in French.") && !shown.stdout.contains("[Banana"),
+        "{}",
+        shown.stdout
+    );
+
+    // Above half of the rows cannot be used.
+    home.write("bad.jsonl", "{\"prompt\":\"x\",\"completion\":\"y\"}\n{\"prompt\":\"x\"}\n{\"prompt\":\"x\"}\n");
+    let sentence = "2 of 3 rows cannot be used (2 field missing); the first: line 2: `completion` is missing";
+    home.refuse("finetune -m TINY --data HERE/bad.jsonl --dry-run", 1, sentence, "prompt, completion");
+}
+
 #[test]
 fn what_cannot_be_trained_is_refused() {
     let home = Home::new();

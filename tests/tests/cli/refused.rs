@@ -45,6 +45,29 @@ fn files_that_are_no_model_are_named_with_a_next_step() {
     home.refuse("generate -p x -m DATA/adapter-paper.safetensors", 1, "magic", "adapters are loaded");
 }
 
+/// A key that a converter left out is named, with what converters write there.
+#[test]
+fn a_missing_key_is_named_with_what_converters_write() {
+    let home = Home::new();
+    let whole = std::fs::read(tiny("tiny-f32.gguf")).expect("test data");
+    for (key, field) in [
+        ("llama.context_length", "max_position_embeddings"),
+        ("llama.block_count", "num_hidden_layers"),
+        ("llama.embedding_length", "hidden_size"),
+        ("llama.feed_forward_length", "intermediate_size"),
+        ("llama.attention.head_count", "num_attention_heads"),
+        ("llama.attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    ] {
+        let mut bytes = whole.clone();
+        // With its length in front, so that `head_count` is not found in `head_count_kv`.
+        let name = [&(key.len() as u64).to_le_bytes(), key.as_bytes()].concat();
+        let at = bytes.windows(name.len()).position(|window| window == name).unwrap_or_else(|| panic!("{key}"));
+        bytes[at + name.len() - 1] = b'_';
+        home.write("model.gguf", bytes);
+        home.refuse("generate -p x -m HERE/model.gguf", 1, &format!("{key} is missing"), field);
+    }
+}
+
 #[test]
 fn the_default_model_is_the_variable_s() {
     let home = Home::new();

@@ -32,7 +32,8 @@ impl Chat {
         let messages = request.messages.iter().flatten();
         let messages: Vec<Message> =
             messages.map(|message| Message::new(message.role.clone(), message.content.clone())).collect();
-        let options = RenderOptions { add_generation_prompt: true, date: request.date.clone() };
+        let options =
+            RenderOptions { add_generation_prompt: true, date: request.date.as_deref().map(str::parse).transpose()? };
         Ok(encode_chat(&self.shared.tokenizer, &self.shared.template, &messages, &options)?)
     }
 }

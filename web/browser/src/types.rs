@@ -85,7 +85,7 @@ export interface AnswerRequest {
     maxTokens?: number;
     /** Texts that end the answer. */
     stops?: string[];
-    /** Today, for templates that ask for it: "23 Nov 2026". */
+    /** The clock on the wall, for templates that ask for the date: "2026-11-23" or "2026-11-23T08:30:00". */
     date?: string;
     /** Go on after an end token (for measuring). */
     ignoreEnd?: boolean;

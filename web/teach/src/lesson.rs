@@ -108,7 +108,7 @@ impl Lesson {
         let options = wanted.data_options();
         let trained = (0..ids.len()).map(|index| index > 0 && index >= first_target).collect();
         let mut training = Examples::default();
-        training.push(&Encoded { ids, trained, cut: 0, unlike_prompt: false, without_end: false });
+        training.push(&Encoded { ids, trained, ..Encoded::default() });
         let validation = Examples::default();
         let report = DatasetReport {
             file: FileReport { rows: 1, ..FileReport::default() },

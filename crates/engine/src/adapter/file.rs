@@ -26,6 +26,8 @@ pub struct AdapterFile {
     pub base_layers: Option<u32>,
     /// [`super::base_hash`] of that model, where the file says so.
     pub base_hash: Option<String>,
+    /// The chat template it was trained with, as Jinja, where the file says so: what it is to be asked with.
+    pub chat_template: Option<String>,
 }
 
 impl AdapterFile {

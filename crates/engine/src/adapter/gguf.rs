@@ -12,6 +12,7 @@
 //! adapter.llama_adapter.gate_activation "none" or "tanh"
 //! adapter.llama_adapter.base_model      string, where it is known
 //! adapter.llama_adapter.base_hash       string, where it is known
+//! adapter.llama_adapter.chat_template   string, Jinja, where it is known
 //! blk.N.adapter_prompt.weight           F32 [C, A]       N counts from the model's first layer
 //! blk.N.adapter_gate.weight             F32 [H] or [1]
 //! ```
@@ -137,6 +138,7 @@ impl AdapterFile {
             base_model: text("base_model")?.filter(|name| !name.is_empty()).map(str::to_owned),
             base_layers: Some(base_layers),
             base_hash: text("base_hash")?.map(str::to_owned),
+            chat_template: text("chat_template")?.filter(|template| !template.is_empty()).map(str::to_owned),
         };
         Ok(Some((shortened(name), file)))
     }
@@ -174,7 +176,9 @@ impl AdapterFile {
         writer.metadata(key("length"), self.adapter_len).metadata(key("layers"), self.n_layers);
         writer.metadata(key("gate_shape"), self.kind.shape.name());
         writer.metadata(key("gate_activation"), self.kind.activation.name());
-        for (name, value) in [("base_model", &self.base_model), ("base_hash", &self.base_hash)] {
+        let known =
+            [("base_model", &self.base_model), ("base_hash", &self.base_hash), ("chat_template", &self.chat_template)];
+        for (name, value) in known {
             if let Some(value) = value {
                 writer.metadata(key(name), value.as_str());
             }

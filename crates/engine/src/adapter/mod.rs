@@ -34,6 +34,7 @@ struct Resident {
     first_layer: u32,
     /// `[L_a][H]`, activation applied.
     gates: Vec<Vec<f32>>,
+    chat_template: Option<String>,
     /// Keys and values of the prompts, `[A, K, D]` each, per adapted layer.
     prompts: Vec<(Buffer, Buffer)>,
 }
@@ -82,6 +83,7 @@ impl Adapter {
             adapter_len: file.adapter_len,
             first_layer,
             gates: file.effective_gates(config.n_heads),
+            chat_template: file.chat_template.clone(),
             prompts,
         })))
     }
@@ -109,6 +111,11 @@ impl Adapter {
     /// Strength of every head, `[L_a][H]`, activation applied.
     pub fn gates(&self) -> &[Vec<f32>] {
         &self.0.gates
+    }
+
+    /// The chat template it was trained with, as Jinja, where its file says so.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.0.chat_template.as_deref()
     }
 
     pub(crate) fn prompts(&self) -> &[(Buffer, Buffer)] {

@@ -1,13 +1,11 @@
 //! The folder that PEFT's `AdaptionPromptModel.save_pretrained` writes, and that it loads.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::error::AdapterError;
 use super::file::AdapterFile;
 use super::kind::{GateKind, GateShape};
-use super::safetensors::{dims, floats, missing, parse, write, wrong_shape};
+use super::safetensors::{CHAT_TEMPLATE, dims, floats, missing, parse, write, wrong_shape};
 use crate::formats::adapter_tensors::layer_number;
 use crate::model::Config;
 
@@ -58,7 +56,7 @@ impl AdapterFile {
             );
             return Err(AdapterError::Config { reason });
         }
-        let (file, _) = parse(weights)?;
+        let (file, metadata) = parse(weights)?;
         let mut layers = Vec::new();
         for name in file.names() {
             let layer = name
@@ -111,6 +109,7 @@ impl AdapterFile {
             base_model: config.base_model_name_or_path.filter(|name| !name.is_empty()),
             base_layers,
             base_hash: None,
+            chat_template: metadata.get(CHAT_TEMPLATE).filter(|template| !template.is_empty()).cloned(),
         })
     }
 
@@ -166,7 +165,10 @@ impl AdapterFile {
         };
         let json =
             serde_json::to_vec_pretty(&written).map_err(|error| AdapterError::Config { reason: error.to_string() })?;
-        Ok((json, write(&BTreeMap::from([("format", "pt".to_owned())]), &tensors)))
+        // PEFT and transformers read `format` and nothing else of the metadata.
+        let template = self.chat_template.clone().map(|template| (CHAT_TEMPLATE, template));
+        let metadata = [("format", "pt".to_owned())].into_iter().chain(template).collect();
+        Ok((json, write(&metadata, &tensors)))
     }
 }
 

@@ -11,6 +11,8 @@ use super::kind::{GateKind, GateShape, kind_of};
 
 /// Value of the metadata key `format`.
 const FORMAT: &str = "llama-adapter";
+/// The metadata key of the chat template, here and in the weights of a PEFT folder.
+pub(super) const CHAT_TEMPLATE: &str = "chat_template";
 /// Value of the metadata key `version`.
 const VERSION: &str = "1";
 
@@ -71,13 +73,14 @@ impl AdapterFile {
             base_model: said("base_model").filter(|name| !name.is_empty()).map(str::to_owned),
             base_layers: whole("base_layers")?,
             base_hash: said("base_hash").map(str::to_owned),
+            chat_template: said(CHAT_TEMPLATE).filter(|template| !template.is_empty()).map(str::to_owned),
         })
     }
 
     /// Writes what [`AdapterFile::from_safetensors`] reads, bit for bit. The same adapter always gives the same bytes.
     ///
     /// Metadata: `format` = `llama-adapter`, `version` = `1`, `gate_shape`, `gate_activation`, `n_layers`, `adapter_len`,
-    /// and, where they are known, `base_model`, `base_layers` and `base_hash` ([`super::base_hash`]).
+    /// and, where they are known, `base_model`, `base_layers`, `base_hash` ([`super::base_hash`]) and `chat_template`.
     ///
     /// # Errors
     /// Numbers that are not finite, or not as many as the sizes say.
@@ -92,7 +95,12 @@ impl AdapterFile {
             ("adapter_len", self.adapter_len.to_string()),
         ]);
         let layers = self.base_layers.map(|layers| layers.to_string());
-        let known = [("base_model", &self.base_model), ("base_layers", &layers), ("base_hash", &self.base_hash)];
+        let known = [
+            ("base_model", &self.base_model),
+            ("base_layers", &layers),
+            ("base_hash", &self.base_hash),
+            (CHAT_TEMPLATE, &self.chat_template),
+        ];
         metadata.extend(known.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
         let [layers, length, channels] = [self.n_layers, self.adapter_len, self.n_channels].map(u64::from);
         Ok(write(

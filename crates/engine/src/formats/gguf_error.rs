@@ -355,7 +355,8 @@ impl GgufError {
             Self::BigEndian { .. } => {
                 "download the little-endian file, or convert it with gguf-py's gguf_convert_endian.py"
             }
-            Self::MissingKey { .. } | Self::MissingTensor { .. } => {
+            Self::MissingKey { key, .. } => missing_key_hint(key),
+            Self::MissingTensor { .. } => {
                 "the model is of another architecture, or it was converted by a tool that leaves this out"
             }
             Self::UnknownTensorType { .. } => "choose a file with a common quantization, such as Q4_K_M or Q8_0",
@@ -363,6 +364,41 @@ impl GgufError {
             _ => "the file is damaged or was not written by a GGUF tool: fetch it again, or convert the model again",
         }
     }
+}
+
+/// What converters write under a key that is missing, by the end of its name: llama.cpp's `convert_hf_to_gguf.py` takes it out of
+/// the original model's files.
+fn missing_key_hint(key: &str) -> &'static str {
+    /// The end of the key, and what to do.
+    macro_rules! from_config {
+        ($($end:literal <- $field:literal),* $(,)?) => {
+            &[$(($end, concat!(
+                "converters write it from ", $field, " of the original model's config.json (a number): convert the model again \
+                 with a current convert_hf_to_gguf.py of llama.cpp, or set the key with gguf-py's editor"
+            ))),*]
+        };
+    }
+    const KEYS: &[(&str, &str)] = from_config![
+        ".context_length" <- "max_position_embeddings",
+        ".block_count" <- "num_hidden_layers",
+        ".embedding_length" <- "hidden_size",
+        ".feed_forward_length" <- "intermediate_size",
+        ".attention.head_count" <- "num_attention_heads",
+        ".attention.layer_norm_rms_epsilon" <- "rms_norm_eps",
+        ".rope.scaling.factor" <- "rope_scaling",
+    ];
+    if key == "general.architecture" {
+        return "the file is no model, or it was written by a tool that leaves this out: convert the original model again with \
+                llama.cpp's convert_hf_to_gguf.py";
+    }
+    if key.starts_with("tokenizer.") {
+        return "the file holds no whole tokenizer: convert the original model again with its tokenizer files beside it";
+    }
+    let found = KEYS.iter().find(|(end, _)| key.ends_with(end));
+    found.map_or(
+        "the model was converted by a tool that leaves this out: convert the original model again",
+        |(_, hint)| hint,
+    )
 }
 
 /// A name from a file as it can be shown: control characters escaped, at most 96 characters.

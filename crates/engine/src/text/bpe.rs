@@ -5,7 +5,7 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab as BpeVocab};
 
 use super::error::{TextError, shown};
 use super::pre_tokenizer::PreTokenizer;
-use super::vocab::{MAX_MERGES, TokenKind, Vocab, char_of_byte, check_limit};
+use super::vocab::{MAX_MERGES, TokenKind, Vocab, byte_alphabet, check_limit};
 
 /// Byte-level BPE over a checked vocabulary.
 pub(super) struct ByteLevelBpe {
@@ -37,7 +37,7 @@ impl ByteLevelBpe {
                 pairs.push((left.to_owned(), right.to_owned()));
             }
         }
-        let mut alphabet = Box::new(char_of_byte().map(Some));
+        let mut alphabet = Box::new(byte_alphabet().map(Some));
         for slot in alphabet.iter_mut() {
             *slot = slot.filter(|c| texts.contains_key(c.encode_utf8(&mut [0; 4]) as &str));
         }

@@ -24,6 +24,7 @@ use serde::Serialize as _;
 
 use super::builtin_templates::{BUILT_IN, NAMES};
 use super::error::{TextError, shown};
+use super::local_time::{self, LocalTime, StrftimeNow};
 use super::template_guard;
 use super::tokenizer::{Part, Special, Tokenizer};
 
@@ -67,9 +68,9 @@ impl Message {
 pub struct RenderOptions {
     /// Whether the prompt ends where an answer of the assistant begins.
     pub add_generation_prompt: bool,
-    /// Today's date as LLaMA 3.1 writes it, `26 Jul 2024`: what `strftime_now` returns. Without it a template that asks
-    /// for the date uses its own.
-    pub date: Option<String>,
+    /// Today's date and time, for `strftime_now`. Without it a template that can do without the date writes its own, and one
+    /// that cannot gets the date of LLaMA 3.1's template, 26 Jul 2024: always the same, as in training.
+    pub date: Option<LocalTime>,
 }
 
 /// A stretch of a rendered prompt.
@@ -103,6 +104,16 @@ impl Rendered {
         &self.text
     }
 
+    /// This prompt with an answer behind it, people's text, and what the template writes after one; `None` where the template
+    /// rewrites messages so that they cannot be found.
+    #[must_use]
+    pub fn answered(&self, content: &str, end: &str) -> Option<Self> {
+        let Origin::Known(contents) = &self.origin else { return None };
+        let range = self.text.len()..self.text.len() + content.len();
+        let contents = contents.iter().cloned().chain([range]).collect();
+        Some(Self { text: format!("{}{content}{end}", self.text), origin: Origin::Known(contents) })
+    }
+
     /// The prompt in stretches, or `None` if the template rewrites messages so that they cannot be found again.
     #[must_use]
     pub fn segments(&self) -> Option<Vec<Segment<'_>>> {
@@ -130,8 +141,10 @@ impl Rendered {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
-    bos: String,
-    eos: String,
+    bos: Option<String>,
+    eos: Option<String>,
+    unk: Option<String>,
+    pad: Option<String>,
 }
 
 impl ChatTemplate {
@@ -153,6 +166,8 @@ impl ChatTemplate {
         environment.set_recursion_limit(RECURSION_LIMIT);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
+        environment.add_test("defined", local_time::is_defined);
+        environment.add_test("undefined", |value: &Value| !local_time::is_defined(value));
         // As in Python, where None cannot be iterated.
         environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         environment.add_filter(template_guard::FILTER, template_guard::within_bounds);
@@ -160,8 +175,15 @@ impl ChatTemplate {
         environment.remove_global("debug");
         let bounded = template_guard::add_bounds(source)?;
         environment.add_template_owned(TEMPLATE, bounded).map_err(TextError::TemplateSyntax)?;
-        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok()).unwrap_or_default().to_owned();
-        Ok(Self { environment, source: source.to_owned(), bos: text(tokenizer.bos()), eos: text(tokenizer.eos()) })
+        let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id).ok()).map(str::to_owned);
+        Ok(Self {
+            environment,
+            source: source.to_owned(),
+            bos: text(tokenizer.bos()),
+            eos: text(tokenizer.eos()),
+            unk: text(tokenizer.unk()),
+            pad: text(tokenizer.pad()),
+        })
     }
 
     /// A built-in template: `chatml`, `llama3`, `llama2`, `zephyr` or `alpaca`.
@@ -173,6 +195,19 @@ impl ChatTemplate {
             return Err(TextError::UnknownTemplate { name: shown(name), known: NAMES });
         };
         Self::new(source, tokenizer)
+    }
+
+    /// The template of a conversation: that of this `name`, which a person asked for; else the one that the adapter in use was
+    /// trained with (`kept`, Jinja); else that of the model, [`Self::from_vocab`].
+    ///
+    /// # Errors
+    /// If there is none of this name, or the template does not parse.
+    pub fn choose(name: Option<&str>, kept: Option<&str>, tokenizer: &Tokenizer) -> Result<Self, TextError> {
+        match (name, kept) {
+            (Some(name), _) => Self::built_in(name, tokenizer),
+            (None, Some(source)) => Self::new(source, tokenizer),
+            (None, None) => Self::from_vocab(tokenizer),
+        }
     }
 
     /// The template of the model file. A file without one gets `chatml` or `llama3` if its vocabulary has their control
@@ -193,6 +228,12 @@ impl ChatTemplate {
             "alpaca"
         };
         Self::built_in(name, tokenizer)
+    }
+
+    /// The name of the built-in template with this source.
+    #[must_use]
+    pub fn name_of(source: &str) -> Option<&'static str> {
+        BUILT_IN.iter().find(|(_, known)| *known == source).map(|(name, _)| *name)
     }
 
     /// The Jinja source, to be shown.
@@ -216,6 +257,10 @@ impl ChatTemplate {
             if !allowed || !(1..=MAX_ROLE_BYTES).contains(&message.role.len()) {
                 return Err(TextError::Role { role: shown(&message.role) });
             }
+        }
+        let bytes = messages.iter().map(|message| message.content.len()).sum();
+        if bytes > MAX_OUTPUT_BYTES {
+            return Err(TextError::ChatTooLong { bytes, limit: MAX_OUTPUT_BYTES });
         }
         let text = self.run(messages, options)?;
 
@@ -241,8 +286,9 @@ impl ChatTemplate {
     /// A word for each message that occurs neither in the template nor in a message, and is no beginning of another.
     fn made_up_words(&self, messages: &[Message]) -> Vec<String> {
         let taken = |stem: &str| {
-            [&self.source, &self.bos, &self.eos]
+            [Some(&self.source), self.bos.as_ref(), self.eos.as_ref(), self.unk.as_ref(), self.pad.as_ref()]
                 .into_iter()
+                .flatten()
                 .chain(messages.iter().map(|m| &m.content))
                 .any(|t| t.contains(stem))
         };
@@ -253,17 +299,16 @@ impl ChatTemplate {
 
     fn run(&self, messages: &[Message], options: &RenderOptions) -> Result<String, TextError> {
         let template = self.environment.get_template(TEMPLATE).map_err(TextError::TemplateSyntax)?;
-        let date = options.date.clone();
-        let strftime_now = match date {
-            Some(date) => Value::from_function(move |_format: &str| date.clone()),
-            None => Value::UNDEFINED,
-        };
+        // transformers names only the special tokens that there are.
+        let token = |text: &Option<String>| text.as_deref().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
             messages => messages.iter().map(Message::to_value).collect::<Vec<_>>(),
             add_generation_prompt => options.add_generation_prompt,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            strftime_now => strftime_now,
+            bos_token => token(&self.bos),
+            eos_token => token(&self.eos),
+            unk_token => token(&self.unk),
+            pad_token => token(&self.pad),
+            strftime_now => Value::from_object(StrftimeNow(options.date)),
             // transformers passes these as None where there are none.
             tools => (),
             documents => (),
@@ -272,6 +317,9 @@ impl ChatTemplate {
         match template.render_captured_to(context, &mut output) {
             Ok(_) => {}
             Err(_) if output.over => return Err(TextError::TemplateOutput { limit: MAX_OUTPUT_BYTES }),
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => {
+                return Err(TextError::TemplateWork { limit: FUEL, source: error });
+            }
             Err(error) => {
                 return Err(match error.detail().and_then(|detail| detail.strip_prefix(REFUSED)) {
                     Some(message) => TextError::TemplateRefused(shown(message)),
@@ -388,6 +436,7 @@ fn to_json(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Strin
     let indent: Option<usize> = kwargs.get("indent")?;
     // Accepted and without effect, as far as they are in use.
     let _: (Option<bool>, Option<bool>) = (kwargs.get("ensure_ascii")?, kwargs.get("sort_keys")?);
+    let separators: Option<Vec<String>> = kwargs.get("separators")?;
     kwargs.assert_all_used()?;
     let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
     // Values may share parts, so that a small one is written as a large text: the writer stops it.
@@ -399,25 +448,35 @@ fn to_json(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Strin
             let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
             value.serialize(&mut serde_json::Serializer::with_formatter(bytes, formatter)).map_err(failed)?;
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(bytes, PythonJson)).map_err(failed)?,
+        None => {
+            let [item, key] = match separators.as_deref() {
+                Some([item, key]) => [item.as_str(), key],
+                _ => [", ", ": "],
+            };
+            let formatter = PythonJson { item, key };
+            value.serialize(&mut serde_json::Serializer::with_formatter(bytes, formatter)).map_err(failed)?;
+        }
     }
     state.consume_fuel(output.bytes.len() as u64 / 64)?;
     String::from_utf8(output.bytes).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
-/// Python's separators: `, ` and `: `.
-struct PythonJson;
+/// With Python's separators, `, ` and `: `, or those asked for.
+struct PythonJson<'a> {
+    item: &'a str,
+    key: &'a str,
+}
 
-impl serde_json::ser::Formatter for PythonJson {
+impl serde_json::ser::Formatter for PythonJson<'_> {
     fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        if first { Ok(()) } else { writer.write_all(self.item.as_bytes()) }
     }
 
     fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+        if first { Ok(()) } else { writer.write_all(self.item.as_bytes()) }
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
+        writer.write_all(self.key.as_bytes())
     }
 }

@@ -174,6 +174,22 @@ pub enum TextError {
     /// The template itself refused the messages (`raise_exception`).
     #[error("the chat template refuses these messages: {0}")]
     TemplateRefused(String),
+    /// The template does not come to an end within its budget.
+    #[error("the chat template does more work than it may ({limit} steps)")]
+    TemplateWork {
+        /// Steps it may do.
+        limit: u64,
+        /// Where it was stopped.
+        source: minijinja::Error,
+    },
+    /// The messages are too long.
+    #[error("the messages have {bytes} bytes together, the limit is {limit}")]
+    ChatTooLong {
+        /// Their size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The rendered prompt is too long.
     #[error("the chat template wrote more than {limit} bytes")]
     TemplateOutput {
@@ -188,6 +204,12 @@ pub enum TextError {
     Role {
         /// The role.
         role: String,
+    },
+    /// A date that is none.
+    #[error("the date is \"{found}\", it must be written as 2026-11-23 or 2026-11-23T08:30:00")]
+    Date {
+        /// What was given.
+        found: String,
     },
     /// There are no messages.
     #[error("a chat needs at least one message")]
@@ -212,11 +234,13 @@ impl TextError {
             | Self::TemplateSyntax(_)
             | Self::TemplateUnbounded { .. }
             | Self::TemplateFailed(_) => "use a built-in template, for instance --template chatml",
-            Self::TemplateOutput { .. } => "shorten the chat, or use a built-in template",
+            Self::ChatTooLong { .. } => "shorten or split the messages",
+            Self::TemplateOutput { .. } | Self::TemplateWork { .. } => "shorten the chat, or use a built-in template",
             Self::TemplateMixesContent => {
                 "remove that text, or use a built-in template, for instance --template chatml"
             }
             Self::Role { .. } => "use the roles system, user and assistant",
+            Self::Date { .. } => "give year, month and day",
             Self::NoMessages => "write a message",
             _ => "the file is damaged or was converted wrongly: fetch it again, or convert the model again",
         }

@@ -11,6 +11,7 @@ mod bpe;
 mod builtin_templates;
 mod chat_template;
 mod error;
+mod local_time;
 mod pre_tokenizer;
 mod sentencepiece;
 mod special;
@@ -24,7 +25,8 @@ mod vocab_gguf;
 
 pub use chat_template::{ChatTemplate, Message, RenderOptions, Rendered, Segment, encode_chat};
 pub use error::TextError;
+pub use local_time::LocalTime;
 pub use stream::{TextStream, decode};
 pub use terminal::TerminalSanitizer;
 pub use tokenizer::{Part, Special, Tokenizer};
-pub use vocab::{Shown, TokenKind, VocabSource};
+pub use vocab::{Shown, TokenKind, VocabSource, byte_alphabet};

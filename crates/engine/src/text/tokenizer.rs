@@ -144,6 +144,13 @@ impl Tokenizer {
         Ok(found.into_iter().map(|found| found.id).filter(is_control).collect())
     }
 
+    /// Whether `text` spells a control token of the vocabulary, which as text of people it would not become.
+    #[must_use]
+    pub fn spells_control_token(&self, text: &str) -> bool {
+        // Too many to be counted are some.
+        self.control_tokens(text).map_or(true, |found| !found.is_empty())
+    }
+
     /// The bytes a token stands for; a control token's are its text as written in the vocabulary.
     ///
     /// # Errors

@@ -350,8 +350,10 @@ fn parse_byte_token(id: u32, text: &str) -> Result<u8, TextError> {
         .ok_or_else(|| TextError::ByteToken { id, text: shown(text) })
 }
 
-/// GPT-2's alphabet: printable bytes stand for themselves, the other 68 for U+0100 upwards in order.
-pub(super) fn char_of_byte() -> [char; 256] {
+/// The alphabet of byte-level BPE, as in GPT-2 (`encoder.py`, `bytes_to_unicode`): the character that stands for each byte in a
+/// vocabulary. Printable bytes stand for themselves, the other 68 for U+0100 upwards in order.
+#[must_use]
+pub fn byte_alphabet() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {
         let byte = byte as u8;
@@ -365,5 +367,5 @@ pub(super) fn char_of_byte() -> [char; 256] {
 }
 
 fn byte_of_char() -> HashMap<char, u8> {
-    (0..=255).zip(char_of_byte()).map(|(byte, c)| (c, byte)).collect()
+    (0..=255).zip(byte_alphabet()).map(|(byte, c)| (c, byte)).collect()
 }

@@ -3,7 +3,7 @@
 //! The tokenizer works on a whole chat, so that words and merges run over the seams as they do when the model is used;
 //! which tokens belong to the answer is then a question of bytes.
 
-use adapter_engine::text::{TokenKind, Tokenizer};
+use adapter_engine::text::{TokenKind, Tokenizer, byte_alphabet};
 
 /// SentencePiece's sign for a space.
 const SPACE_SIGN: &[u8] = "▁".as_bytes();
@@ -18,17 +18,7 @@ pub(super) struct Aligner {
 impl Aligner {
     pub(super) fn new(tokenizer: &Tokenizer) -> Self {
         let mut left_out = Box::new([true; 256]);
-        let mut next = 0x100;
-        for (byte, slot) in (0..=255_u8).zip(left_out.iter_mut()) {
-            // GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 upwards in order.
-            let sign = match byte {
-                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => char::from(byte),
-                _ => {
-                    let sign = char::from_u32(next).unwrap_or(char::REPLACEMENT_CHARACTER);
-                    next += 1;
-                    sign
-                }
-            };
+        for (sign, slot) in byte_alphabet().into_iter().zip(left_out.iter_mut()) {
             let id = tokenizer.id_of(sign.encode_utf8(&mut [0; 4]));
             let kind = id.and_then(|id| tokenizer.token_kind(id).ok());
             *slot = matches!(kind, None | Some(TokenKind::Control | TokenKind::Unknown));

@@ -2,7 +2,7 @@
 
 use adapter_engine::text::TextError;
 
-use super::formats::{FORMATS, Format};
+use super::formats::Format;
 use super::problem::{Place, RowProblem};
 
 /// A failure to read a data set or to make batches of it.
@@ -38,6 +38,28 @@ pub enum DataError {
         rows: u64,
         /// The first of them.
         first: Box<RowProblem>,
+        /// The file.
+        name: String,
+    },
+    /// More rows cannot be used than can.
+    #[error("{skipped} of {rows} rows cannot be used ({reasons}); the first: {first}: {name}")]
+    MostRowsBad {
+        /// Rows that cannot be used.
+        skipped: u64,
+        /// Rows of the file.
+        rows: u64,
+        /// `30 empty, 30 not valid JSON`
+        reasons: String,
+        /// The first of them.
+        first: Box<RowProblem>,
+        /// The file.
+        name: String,
+    },
+    /// Every row says that it is not to be learnt.
+    #[error("no row is to be learnt: all {rows} are marked with weight 0, train false or label false: {name}")]
+    AllRowsMarked {
+        /// Rows that are marked.
+        rows: u64,
         /// The file.
         name: String,
     },
@@ -128,7 +150,8 @@ impl DataError {
             Self::NoRows { .. } => {
                 Some("write one JSON object a line, for instance {\"instruction\": \"...\", \"output\": \"...\"}")
             }
-            Self::AllRowsBad { .. } => Some(FORMATS),
+            Self::AllRowsBad { first, .. } | Self::MostRowsBad { first, .. } => Some(first.reason.hint()),
+            Self::AllRowsMarked { .. } => Some("give rows that are to be learnt, too"),
             Self::BadRow(_) => Some("correct the row, or accept that bad rows are skipped"),
             Self::MixedFormats { .. } => Some("put each format in its own file"),
             Self::Truncated { .. } => {

@@ -1,10 +1,28 @@
 //! Examples as tokens, one after the other in memory.
 
-use adapter_engine::text::{Shown, TextError, TextStream, Tokenizer};
+use adapter_engine::text::{Shown, TextError, TextStream, TokenKind, Tokenizer};
 use serde::Serialize;
 
-use super::render::Encoded;
 use super::split::Hash;
+
+/// A row as the model sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The ids of [`encode_chat`](adapter_engine::text::encode_chat) for the whole chat, cut to the most tokens.
+    pub ids: Vec<u32>,
+    /// Which of them are target tokens: those that the loss counts.
+    pub trained: Vec<bool>,
+    /// Tokens that were cut off.
+    pub cut: usize,
+    /// The prompt that the model will be asked with has other tokens than what stands before the answer here: the tokenizer
+    /// joins or parts letters there, or the template writes a chat with more answers in another way than their prompts.
+    /// A token that begins in the prompt is no target: the model never has to say it.
+    pub unlike_prompt: bool,
+    /// The template writes no token after the last answer by which the model could learn to end.
+    pub without_end: bool,
+    /// A control token, of this vocabulary or of a usual template, is spelled as letters in it.
+    pub markup: bool,
+}
 
 /// One side of a data set, ready to be trained or measured on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +38,7 @@ pub struct Examples {
 pub struct Example<'a> {
     /// Token ids.
     pub ids: &'a [u32],
-    /// Which of them are learnt; never the first.
+    /// Which of them are target tokens; never the first.
     pub trained: &'a [bool],
 }
 
@@ -41,8 +59,10 @@ pub struct SampleToken {
     pub id: u32,
     /// Its text; control tokens are written as in the vocabulary. A character of several tokens is the last one's.
     pub text: String,
-    /// Whether it is learnt.
+    /// Whether it is a target token.
     pub trained: bool,
+    /// Whether it is a control token, not letters that look like one.
+    pub control: bool,
 }
 
 impl Examples {
@@ -85,7 +105,7 @@ impl Examples {
         self.ids.len() as u64
     }
 
-    /// Tokens that are learnt.
+    /// Target tokens.
     #[must_use]
     pub fn n_trained(&self) -> u64 {
         self.trained.iter().filter(|trained| **trained).count() as u64
@@ -117,7 +137,8 @@ impl Examples {
             let mut tokens = Vec::with_capacity(example.ids.len());
             for (id, trained) in example.ids.iter().zip(example.trained) {
                 let text = stream.push(tokenizer, *id)?;
-                tokens.push(SampleToken { id: *id, text, trained: *trained });
+                let control = matches!(tokenizer.token_kind(*id)?, TokenKind::Control | TokenKind::Unknown);
+                tokens.push(SampleToken { id: *id, text, trained: *trained, control });
             }
             if let Some(last) = tokens.last_mut() {
                 last.text.push_str(&stream.finish());

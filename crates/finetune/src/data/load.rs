@@ -4,76 +4,18 @@ use std::collections::HashSet;
 use std::io::BufRead;
 use std::ops::ControlFlow;
 
-use adapter_engine::text::{ChatTemplate, TextError, Tokenizer};
+use adapter_engine::text::Tokenizer;
 
 use super::error::DataError;
-use super::examples::Examples;
-use super::formats::{self, Format};
-use super::problem::{FieldProblem, Place, Reason, RowProblem};
-use super::render::{Encoded, Renderer};
+use super::examples::{Encoded, Examples};
+use super::fields;
+use super::formats::{self, Format, ReadRow};
+use super::options::DataOptions;
+use super::problem::{Place, Reason, RowProblem};
+use super::render::Renderer;
 use super::report::{DatasetReport, FileReport, SideReport};
 use super::row::Row;
 use super::source::{MAX_ROW_BYTES, Record, RowReader};
-use super::split::Split;
-
-/// Which chat template.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Template {
-    /// That of the model file, or one that fits its vocabulary.
-    #[default]
-    OfModel,
-    /// A built-in one: `alpaca`, `chatml`, `llama3`, `llama2`, `zephyr`.
-    Named(String),
-    /// Jinja.
-    Source(String),
-}
-
-impl Template {
-    /// The template for a model with this tokenizer.
-    ///
-    /// # Errors
-    /// If there is none of this name, or it does not parse.
-    pub fn build(&self, tokenizer: &Tokenizer) -> Result<ChatTemplate, TextError> {
-        match self {
-            Self::OfModel => ChatTemplate::from_vocab(tokenizer),
-            Self::Named(name) => ChatTemplate::built_in(name, tokenizer),
-            Self::Source(source) => ChatTemplate::new(source, tokenizer),
-        }
-    }
-}
-
-/// How a data set is read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DataOptions {
-    /// The chat template.
-    pub template: Template,
-    /// The most tokens of a row; what is longer is cut at its end.
-    pub max_tokens: u32,
-    /// Whether the prompt is learnt, too.
-    pub train_on_prompt: bool,
-    /// Texts and what to put in their place, for instance `{{name}}`.
-    pub substitutions: Vec<(String, String)>,
-    /// Which rows are kept for validation, where there is no file for it.
-    pub split: Split,
-    /// Whether one bad row is an error.
-    pub refuse_bad_rows: bool,
-    /// How many bad rows the report names.
-    pub problems_kept: usize,
-}
-
-impl Default for DataOptions {
-    fn default() -> Self {
-        Self {
-            template: Template::OfModel,
-            max_tokens: 512,
-            train_on_prompt: false,
-            substitutions: Vec::new(),
-            split: Split::default(),
-            refuse_bad_rows: false,
-            problems_kept: 20,
-        }
-    }
-}
 
 /// A data set as tokens.
 #[derive(Debug)]
@@ -131,8 +73,11 @@ impl Dataset {
             }
             true
         })?;
+        if training.is_empty() && file.left_out == file.rows {
+            return Err(DataError::AllRowsMarked { rows: file.rows, name: name.to_owned() });
+        }
         if training.is_empty() {
-            return Err(DataError::NoTrainingRows { rows: file.rows.saturating_sub(file.n_skipped()) });
+            return Err(DataError::NoTrainingRows { rows: file.rows.saturating_sub(file.n_skipped() + file.left_out) });
         }
         let report = DatasetReport {
             training: SideReport::of(&training),
@@ -192,12 +137,16 @@ impl Loader<'_> {
                 return Err(DataError::Cancelled);
             }
             report.rows += 1;
-            let row = match self.read_row(&bytes, record, &mut report.format, name)? {
-                Ok(row) => row,
+            let ReadRow { row, unread } = match self.read_row(&bytes, record, &mut report.format, name)? {
+                Ok(read) => read,
                 Err(problem) => {
                     self.skip(&mut report, problem)?;
                     continue;
                 }
+            };
+            let Some(row) = row else {
+                report.left_out += 1;
+                continue;
             };
             let encoded = match self.renderer.encode(&row) {
                 Ok(encoded) => encoded,
@@ -215,6 +164,9 @@ impl Loader<'_> {
             report.unlike_prompts += u64::from(encoded.unlike_prompt);
             report.without_end += u64::from(encoded.without_end);
             report.placeholders += u64::from(row.has_placeholder());
+            report.markup += u64::from(encoded.markup);
+            report.partly_targets += u64::from(matches!(row, Row::Marked { .. }));
+            report.add_unread(unread);
         }
         if report.rows == 0 {
             return Err(DataError::NoRows { name: name.to_owned() });
@@ -222,6 +174,11 @@ impl Loader<'_> {
         if report.n_skipped() == report.rows && !report.problems.is_empty() {
             let first = Box::new(report.problems.swap_remove(0));
             return Err(DataError::AllRowsBad { rows: report.rows, first, name: name.to_owned() });
+        }
+        if report.n_skipped() * 2 > report.rows && !report.problems.is_empty() {
+            let first = Box::new(report.problems.swap_remove(0));
+            let (skipped, rows, reasons) = (report.n_skipped(), report.rows, report.reasons());
+            return Err(DataError::MostRowsBad { skipped, rows, reasons, first, name: name.to_owned() });
         }
         Ok(report)
     }
@@ -233,12 +190,12 @@ impl Loader<'_> {
         record: Record,
         format: &mut Option<Format>,
         name: &str,
-    ) -> Result<Result<Row, RowProblem>, DataError> {
+    ) -> Result<Result<ReadRow, RowProblem>, DataError> {
         if record.bytes > bytes.len() as u64 {
             let reason = Reason::TooLong { bytes: record.bytes, limit: MAX_ROW_BYTES as u64 };
             return Ok(Err(reason.of_row().at(record.place)));
         }
-        let object = match formats::parse(bytes.trim_ascii_end()) {
+        let object = match fields::parse(bytes.trim_ascii_end()) {
             Ok(object) => object,
             Err((reason, line)) => {
                 let place = Place { line: record.place.line + line, ..record.place };
@@ -253,12 +210,14 @@ impl Loader<'_> {
         {
             return Err(DataError::MixedFormats { place: record.place, found, expected, name: name.to_owned() });
         }
-        let row = expected.read(&object).map_err(|problem: FieldProblem| problem.at(record.place));
-        Ok(row.map(|mut row| {
+        let read = expected.read(&object).map_err(|problem| problem.at(record.place));
+        Ok(read.map(|mut read| {
             // A row that cannot be read does not decide for the others.
             *format = Some(expected);
-            row.substitute(&self.options.substitutions);
-            row
+            if let Some(row) = &mut read.row {
+                row.substitute(&self.options.substitutions);
+            }
+            read
         }))
     }
 

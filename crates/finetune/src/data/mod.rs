@@ -1,19 +1,23 @@
 //! From a file of examples to batches of tokens.
 //!
 //! ```text
-//! bytes --source--> rows of JSON --formats--> Row --render--> ids, trained? --split--> Examples --batches--> Batch
+//! bytes --source--> rows of JSON --formats--> Row --render--> ids, targets --split--> Examples --batches--> Batch
 //! ```
 //!
 //! Data sets are untrusted: a bad row is named with its line, field and reason, skipped and counted; a damaged file is a
-//! [`DataError`]; text in a row never becomes a control token ([`adapter_engine::text`]). What is learnt is the answer
-//! with the token that ends it, unless [`DataOptions::train_on_prompt`] says otherwise.
+//! [`DataError`]; text in a row never becomes a control token ([`adapter_engine::text`]). Target tokens are the answer
+//! and the token that ends it, unless [`DataOptions::train_on_prompt`] or a mark of the row (`weight: 0`, `train: false`) says otherwise.
 
 mod align;
 mod batches;
 mod error;
 mod examples;
+mod fields;
 mod formats;
 mod load;
+mod markup;
+mod messages;
+mod options;
 mod problem;
 mod question;
 mod render;
@@ -24,12 +28,13 @@ mod split;
 
 pub use batches::{Batches, DataPosition, Order};
 pub use error::DataError;
-pub use examples::{Example, Examples, Sample, SampleToken};
+pub use examples::{Encoded, Example, Examples, Sample, SampleToken};
 pub use formats::Format;
-pub use load::{DataOptions, Dataset, Progress, Template};
+pub use load::{Dataset, Progress};
+pub use options::{DataOptions, Template};
 pub use problem::{Place, Reason, RowProblem};
 pub use question::Question;
-pub use render::{Encoded, Renderer};
+pub use render::Renderer;
 pub use report::{DatasetReport, FileReport, SideReport};
 pub use row::Row;
 pub use split::Split;

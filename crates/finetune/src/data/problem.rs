@@ -5,6 +5,10 @@ use std::fmt;
 use adapter_engine::text::TextError;
 use serde::{Serialize, Serializer};
 
+/// The formats for messages.
+pub(super) const FORMATS: &str = "use rows with the fields instruction, input, output (alpaca); messages (chat); conversations (ShareGPT); \
+     prompt, completion; question, context, answer; prompt, chosen; or text: one object a line, or all in one array";
+
 /// Where a row stands in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
@@ -70,12 +74,38 @@ pub enum Reason {
         fields: String,
     },
     /// A speaker that is not known.
-    #[error("is {found:?}, it must be one of {known}")]
+    #[error("is \"{found}\", it must be one of {known}")]
     UnknownRole {
         /// The name.
         found: String,
         /// Names that are known.
         known: &'static str,
+    },
+    /// A number that is no longer what the file says once it is read.
+    #[error("is a number of more digits than can be kept: write it in quotes")]
+    InexactNumber,
+    /// A mark of a message that is neither true nor false.
+    #[error("is {found}, it must be 0 or 1, or true or false: an answer is learnt as a whole or not at all")]
+    Mark {
+        /// Its value.
+        found: String,
+    },
+    /// An answer that only calls functions.
+    #[error("is empty: the answer only calls a function, and calls are not read")]
+    OnlyCalls,
+    /// A part of a message that is no text.
+    #[error("is a part of the type \"{found}\"; only text can be read")]
+    PartType {
+        /// `image_url`
+        found: String,
+    },
+    /// Too many parts of one message.
+    #[error("has {found} parts, the limit is {limit}")]
+    TooManyParts {
+        /// Their number.
+        found: usize,
+        /// The limit.
+        limit: usize,
     },
     /// Too many messages.
     #[error("has {found} messages, the limit is {limit}")]
@@ -117,11 +147,38 @@ impl Reason {
             Self::Empty => "empty",
             Self::UnknownFormat { .. } => "unknown format",
             Self::UnknownRole { .. } => "unknown role",
+            Self::InexactNumber => "number of too many digits",
+            Self::Mark { .. } => "weight between 0 and 1",
+            Self::OnlyCalls => "only a call of a function",
+            Self::PartType { .. } => "part that is no text",
+            Self::TooManyParts { .. } => "too many parts",
             Self::TooManyMessages { .. } => "too many messages",
             Self::NoAnswer => "no answer",
             Self::Text(_) => "refused by the template",
             Self::AnswerNotFound => "answer not found",
             Self::NothingTrained { .. } => "nothing to learn within the length limit",
+        }
+    }
+
+    /// What to do about it, as one sentence.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 { .. } => "save the file in UTF-8",
+            Self::NotJson { .. } => "correct the row: one JSON object a line (.jsonl), or an array of them (.json)",
+            Self::TooLong { .. } => "split the row",
+            Self::Text(error) => error.hint(),
+            Self::AnswerNotFound => "choose another template",
+            Self::NothingTrained { .. } => "allow more tokens for a row, or shorten what stands before the answers",
+            Self::Mark { .. } => "write weight as 0 or 1",
+            Self::OnlyCalls => "leave out the calls of functions, or write them as text",
+            Self::PartType { .. } => "leave out images, sound and other parts that are no text",
+            Self::UnknownRole { .. } => "name the speakers system, user and assistant",
+            Self::InexactNumber => "write long numbers in quotes",
+            Self::TooManyMessages { .. } | Self::TooManyParts { .. } => "split the chat",
+            Self::WrongType { .. } | Self::Missing | Self::Empty | Self::UnknownFormat { .. } | Self::NoAnswer => {
+                FORMATS
+            }
         }
     }
 
@@ -175,10 +232,11 @@ fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S:
     serializer.collect_str(value)
 }
 
-/// At most `limit` characters of a text from the file, for messages.
+/// At most `limit` characters of a text from the file, for messages; characters that steer a terminal are left out.
 pub(super) fn shown(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(limit).collect();
+    if text.chars().nth(limit).is_some() {
+        shown.push_str("...");
     }
+    shown
 }

@@ -1,4 +1,4 @@
-//! Rows to token ids, and which of them are learnt.
+//! Rows to token ids, and which of them are target tokens.
 
 use std::ops::Range;
 
@@ -8,7 +8,9 @@ use adapter_engine::text::{
 
 use super::align::Aligner;
 use super::error::DataError;
-use super::load::DataOptions;
+use super::examples::Encoded;
+use super::markup;
+use super::options::DataOptions;
 use super::problem::Reason;
 use super::row::{ANSWER_ROLE, INPUT_ROLE, Row};
 
@@ -17,21 +19,8 @@ const WHOLE: RenderOptions = RenderOptions { add_generation_prompt: false, date:
 /// A chat up to where an answer begins.
 const PROMPT: RenderOptions = RenderOptions { add_generation_prompt: true, date: None };
 
-/// A row as the model sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Encoded {
-    /// The ids of [`encode_chat`] for the whole chat, cut to the most tokens.
-    pub ids: Vec<u32>,
-    /// Which of them are learnt.
-    pub trained: Vec<bool>,
-    /// Tokens that were cut off.
-    pub cut: usize,
-    /// The prompt has other tokens alone than with the answer behind it, as the tokenizer joins or parts letters there.
-    /// A token that begins in the prompt is not learnt: the model never has to say it.
-    pub unlike_prompt: bool,
-    /// The template writes no token after the last answer by which the model could learn to end.
-    pub without_end: bool,
-}
+/// With what reasoning models begin a thought.
+const THINK: &str = "<think>";
 
 /// Writes rows as a model sees them.
 #[derive(Debug)]
@@ -46,11 +35,13 @@ pub struct Renderer<'a> {
 
 /// Where an answer stands in a text.
 struct Answer {
+    /// Which message it is.
+    index: usize,
     /// The answer with what the template writes after it.
     bytes: Range<usize>,
     /// Whether that ends there for sure, and not before.
     is_exact_end: bool,
-    /// What stands before the first answer, rendered by itself.
+    /// What the model is asked with at this point, if the text begins with it.
     prompt: Option<Rendered>,
 }
 
@@ -82,15 +73,20 @@ impl<'a> Renderer<'a> {
         &self.template
     }
 
-    /// The ids of a row and which are learnt.
+    /// The ids of a row, and which are target tokens.
     ///
     /// # Errors
     /// Why the row cannot be trained on.
     pub fn encode(&self, row: &Row) -> Result<Encoded, Reason> {
         let mut encoded = match row {
             Row::Text(text) => self.encode_text(text)?,
-            Row::Chat(messages) => self.encode_messages(&self.for_template(messages))?,
+            Row::Chat(messages) => {
+                let targets: Vec<bool> = messages.iter().map(|message| message.role == ANSWER_ROLE).collect();
+                self.encode_chat(messages, &targets)?
+            }
+            Row::Marked { messages, targets } => self.encode_chat(messages, targets)?,
         };
+        encoded.markup = row.contents().any(|text| markup::is_in(text, self.tokenizer));
         // Nothing stands before the first token by which it could be foretold.
         if let Some(first) = encoded.trained.first_mut() {
             *first = false;
@@ -106,11 +102,12 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The messages as the template takes them: only that of alpaca knows a message of the role `input`. For others the
-    /// input follows the instruction on a new line, as in LLaMA-Factory (`data/converter.py`).
-    fn for_template(&self, messages: &[Message]) -> Vec<Message> {
+    /// The messages as the template takes them, and which are targets: only that of alpaca knows a message of the role
+    /// `input`. For others the input follows the instruction on a new line, as in LLaMA-Factory (`data/converter.py`).
+    fn for_template(&self, messages: &[Message], targets: &[bool]) -> (Vec<Message>, Vec<bool>) {
         let mut out: Vec<Message> = Vec::with_capacity(messages.len());
-        for message in messages {
+        let mut out_targets = Vec::with_capacity(messages.len());
+        for (message, target) in messages.iter().zip(targets) {
             match out.last_mut() {
                 Some(instruction) if message.role == INPUT_ROLE && !self.takes_input => {
                     if !instruction.content.is_empty() {
@@ -118,10 +115,13 @@ impl<'a> Renderer<'a> {
                     }
                     instruction.content.push_str(&message.content);
                 }
-                _ => out.push(message.clone()),
+                _ => {
+                    out.push(message.clone());
+                    out_targets.push(*target);
+                }
             }
         }
-        out
+        (out, out_targets)
     }
 
     fn encode_text(&self, text: &str) -> Result<Encoded, TextError> {
@@ -132,31 +132,58 @@ impl<'a> Renderer<'a> {
         Ok(Encoded { ids, trained, without_end: self.tokenizer.eos().is_none(), ..Encoded::default() })
     }
 
-    fn encode_messages(&self, messages: &[Message]) -> Result<Encoded, Reason> {
-        let rendered = self.template.render(messages, &WHOLE)?;
+    fn encode_chat(&self, messages: &[Message], targets: &[bool]) -> Result<Encoded, Reason> {
+        let (messages, targets) = self.for_template(messages, targets);
+        let (messages, is_target) = (messages.as_slice(), |index: usize| targets.get(index) == Some(&true));
+        let whole = self.template.render(messages, &WHOLE)?;
+        let (rendered, asked) = match self.as_asked(messages, &targets, &whole) {
+            Some((rendered, answer)) => (rendered, Some(answer)),
+            None => (whole, None),
+        };
         let (ids, n_added) = self.encode_rendered(&rendered, messages, &WHOLE)?;
         let mut encoded = Encoded { trained: vec![self.train_on_prompt; ids.len()], ids, ..Encoded::default() };
         let text = rendered.text();
         let ids = encoded.ids.get(n_added..).unwrap_or_default();
         let starts = self.aligner.starts(self.tokenizer, ids, text).ok_or(Reason::AnswerNotFound)?;
-        let text_len = text.len();
-        for Answer { bytes, is_exact_end, prompt } in self.answers(messages, text)? {
+        let answers = match asked {
+            Some(answer) => vec![answer],
+            None => self.answers(messages, is_target, text)?,
+        };
+        for Answer { index, bytes, is_exact_end, prompt } in answers {
             let seam = starts.partition_point(|start| *start < bytes.start);
-            if let Some(prompt) = prompt {
-                let before = messages.iter().position(|message| message.role == ANSWER_ROLE).unwrap_or(0);
-                let prompt = self.encode_rendered(&prompt, messages.get(..before).unwrap_or_default(), &PROMPT)?.0;
-                encoded.unlike_prompt = encoded.ids.get(..n_added + seam) != Some(prompt.as_slice());
+            let tokens = || {
+                let ends = starts.iter().skip(1).copied().chain(std::iter::once(text.len()));
+                starts.iter().copied().zip(ends).zip(ids).enumerate().skip(seam)
+            };
+            if !is_target(index) {
+                // Not even where the prompt is a target, too.
+                for (token, ((start, _), _)) in tokens() {
+                    match encoded.trained.get_mut(n_added + token) {
+                        Some(trained) if start < bytes.end => *trained = false,
+                        _ => break,
+                    }
+                }
+                continue;
             }
+            encoded.unlike_prompt |= match prompt {
+                // It will be cut off.
+                _ if n_added + seam >= self.max_tokens => false,
+                Some(prompt) => {
+                    let asked = messages.get(..index).unwrap_or_default();
+                    let prompt = self.encode_rendered(&prompt, asked, &PROMPT)?.0;
+                    encoded.ids.get(..n_added + seam) != Some(prompt.as_slice())
+                }
+                // Nothing is asked before a chat that begins with an answer.
+                None => index > 0,
+            };
             encoded.unlike_prompt |= starts.get(seam).is_some_and(|next| self.is_spelled(text, bytes.start..*next));
             let mut has_end = false;
-            let ends = starts.iter().skip(1).chain(std::iter::once(&text_len));
-            let tokens = starts.iter().zip(ends).zip(ids).enumerate().skip(seam);
-            for (index, ((start, end), id)) in tokens {
+            for (token, ((start, end), id)) in tokens() {
                 // One that begins here and ends in the next turn is never said like this.
-                if *start >= bytes.end || *end > bytes.end || has_end {
+                if start >= bytes.end || end > bytes.end || has_end {
                     break;
                 }
-                if let Some(trained) = encoded.trained.get_mut(n_added + index) {
+                if let Some(trained) = encoded.trained.get_mut(n_added + token) {
                     *trained = true;
                 }
                 has_end = self.tokenizer.is_end_of_generation(*id);
@@ -167,6 +194,50 @@ impl<'a> Renderer<'a> {
             encoded.without_end = !has_end;
         }
         Ok(encoded)
+    }
+
+    /// Where the last message is the only target and the whole chat does not begin with the prompt that asks for it: that
+    /// prompt with the answer behind it. Templates differ so that put the system text into the last turn of the user, or
+    /// begin an answer with `<think>`. What is trained is then what is asked.
+    fn as_asked(&self, messages: &[Message], targets: &[bool], whole: &Rendered) -> Option<(Rendered, Answer)> {
+        let index = messages.len().checked_sub(1)?;
+        if targets.iter().position(|target| *target)? != index {
+            return None;
+        }
+        let prompt = self.template.render(messages.get(..index)?, &PROMPT).ok()?;
+        if whole.text().starts_with(prompt.text()) {
+            return None;
+        }
+        let end = self.end_of_turn(messages)?;
+        let content = messages.get(index)?.content.as_str();
+        let before_end = whole.text().strip_suffix(end.as_str())?;
+        let forms = [content, content.trim(), content.trim_end(), content.trim_start()];
+        let is_open = prompt.text().trim_end().ends_with(THINK);
+        let answer = match forms.into_iter().find(|form| before_end.ends_with(form)) {
+            Some(form) => form,
+            // Such templates cut the thought out of a finished chat; the model is to say it.
+            None if is_open => content.trim(),
+            None => return None,
+        };
+        // What the prompt has begun is not begun again.
+        let thought = answer.trim_start().strip_prefix(THINK).filter(|_| is_open);
+        let rendered = prompt.answered(thought.map_or(answer, str::trim_start), &end)?;
+        let bytes = prompt.text().len()..rendered.text().len();
+        (!bytes.is_empty()).then_some((rendered, Answer { index, bytes, is_exact_end: true, prompt: Some(prompt) }))
+    }
+
+    /// What the template writes after the last message, whatever is said.
+    fn end_of_turn(&self, messages: &[Message]) -> Option<String> {
+        let taken = |stem: &str| self.template.source().contains(stem);
+        let stem = (0_u32..).map(|n| format!("Qjw{n}x")).find(|stem| !taken(stem))?;
+        let words: Vec<Message> = messages
+            .iter()
+            .enumerate()
+            .map(|(index, message)| Message::new(&*message.role, format!("{stem}{index}q")))
+            .collect();
+        let rendered = self.template.render(&words, &WHOLE).ok()?;
+        let (_, end) = rendered.text().rsplit_once(words.last()?.content.as_str())?;
+        (!end.contains(&stem)).then(|| end.to_owned())
     }
 
     /// Whether a token stands for one of these bytes.
@@ -205,36 +276,44 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Where the answers stand in `text`.
-    fn answers(&self, messages: &[Message], text: &str) -> Result<Vec<Answer>, Reason> {
+    /// Where the answers stand in `text`. Those that are no target are left out where they cannot be found and need not be.
+    fn answers(
+        &self,
+        messages: &[Message],
+        is_target: impl Fn(usize) -> bool,
+        text: &str,
+    ) -> Result<Vec<Answer>, Reason> {
         let mut answers: Vec<Answer> = Vec::new();
         for (index, message) in messages.iter().enumerate() {
             if message.role != ANSWER_ROLE {
                 continue;
             }
-            let mut prompt = self.prefix(messages.get(..index).unwrap_or_default(), &PROMPT, text);
-            let start = match &prompt {
-                Some(prompt) => prompt.text().len(),
-                None => self.place_of(messages, index, text).ok_or(Reason::AnswerNotFound)?,
-            };
-            if !answers.is_empty() {
-                prompt = None;
+            match self.answer(messages, index, text) {
+                Some(answer) => answers.push(answer),
+                None if is_target(index) || self.train_on_prompt => return Err(Reason::AnswerNotFound),
+                None => {}
             }
-            let (end, is_exact_end) = if index + 1 == messages.len() {
-                (text.len(), true)
-            } else {
-                match self.prefix(messages.get(..=index).unwrap_or_default(), &WHOLE, text) {
-                    Some(up_to_here) => (up_to_here.text().len(), true),
-                    // Good as a limit within which the token that ends the turn is looked for.
-                    None => (self.place_of(messages, index + 1, text).ok_or(Reason::AnswerNotFound)?, false),
-                }
-            };
-            if end <= start {
-                return Err(Reason::AnswerNotFound);
-            }
-            answers.push(Answer { bytes: start..end, is_exact_end, prompt });
         }
         Ok(answers)
+    }
+
+    /// Where answer `index` stands in `text`.
+    fn answer(&self, messages: &[Message], index: usize, text: &str) -> Option<Answer> {
+        let prompt = self.prefix(messages.get(..index).unwrap_or_default(), &PROMPT, text);
+        let start = match &prompt {
+            Some(prompt) => prompt.text().len(),
+            None => self.place_of(messages, index, text)?,
+        };
+        let (end, is_exact_end) = if index + 1 == messages.len() {
+            (text.len(), true)
+        } else {
+            match self.prefix(messages.get(..=index).unwrap_or_default(), &WHOLE, text) {
+                Some(up_to_here) => (up_to_here.text().len(), true),
+                // Good as a limit within which the token that ends the turn is looked for.
+                None => (self.place_of(messages, index + 1, text)?, false),
+            }
+        };
+        (start < end).then_some(Answer { index, bytes: start..end, is_exact_end, prompt })
     }
 
     /// These messages alone, if `text` begins with what the template writes for them.

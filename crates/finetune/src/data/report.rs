@@ -1,6 +1,6 @@
 //! What was found in a data set, for a person to read before training begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -33,7 +33,20 @@ pub struct FileReport {
     pub without_end: u64,
     /// Rows in which `{{name}}` or `{{author}}` was not replaced.
     pub placeholders: u64,
+    /// Rows that are marked as not to be learnt (`weight: 0`, `train: false`, `label: false`).
+    pub left_out: u64,
+    /// Rows of which only some answers are target tokens.
+    pub partly_targets: u64,
+    /// Rows in which a control token is spelled as letters.
+    pub markup: u64,
+    /// Fields of rows and messages that are not read (`category`, `messages[].name`), with the number of rows that have them.
+    pub unread: BTreeMap<String, u64>,
+    /// Rows with fields beyond the first [`MAX_UNREAD`] names.
+    pub more_unread: u64,
 }
+
+/// The most fields that are named.
+const MAX_UNREAD: usize = 100;
 
 impl FileReport {
     /// Rows that cannot be used.
@@ -42,11 +55,54 @@ impl FileReport {
         self.skipped.values().sum()
     }
 
+    /// Reasons for rows that cannot be used, with their number: `30 empty, 30 not valid JSON`.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let kinds: Vec<String> = self.skipped.iter().map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
+        kinds.join(", ")
+    }
+
+    /// Counts the fields of one row that were not read.
+    pub(super) fn add_unread(&mut self, fields: BTreeSet<String>) {
+        let mut more = false;
+        for field in fields {
+            let is_full = self.unread.len() >= MAX_UNREAD;
+            match self.unread.get_mut(&field) {
+                Some(rows) => *rows += 1,
+                None if is_full => more = true,
+                None => {
+                    self.unread.insert(field, 1);
+                }
+            }
+        }
+        self.more_unread += u64::from(more);
+    }
+
+    /// The fields that are not read with their rows: `category (52 rows), messages[].name (1 row)`; empty if there are none.
+    #[must_use]
+    pub fn unread_fields(&self) -> String {
+        let mut fields: Vec<String> = self.unread.iter().map(|(field, n)| format!("{field} ({})", rows(*n))).collect();
+        if self.more_unread > 0 {
+            fields.push(format!("others ({})", rows(self.more_unread)));
+        }
+        fields.join(", ")
+    }
+
     /// What is worth knowing about rows that are used, each as a sentence with its number of rows. `max_tokens` is the limit
     /// they were cut to.
     #[must_use]
     pub fn notes(&self, max_tokens: u32) -> Vec<String> {
         let notes = [
+            (
+                self.left_out,
+                "left out, as they are marked as not to be learnt (weight 0, train false or label false)".to_owned(),
+            ),
+            (
+                self.partly_targets,
+                "of which only some answers are learnt, as the others are marked (weight 0, train or loss false) or stand in the \
+                 prompt"
+                    .to_owned(),
+            ),
             (self.also_in_validation, "left out of training, as the validation file has them too".to_owned()),
             (
                 self.cut_rows,
@@ -54,17 +110,28 @@ impl FileReport {
             ),
             (
                 self.unlike_prompts,
-                "in which the answer changes the tokens of the prompt before it, so what is learnt differs from what is asked: \
-                 another template avoids it"
+                "in which the tokens before an answer are not those the model is asked with, so what is learnt differs from \
+                 what is asked: another template avoids it"
                     .to_owned(),
             ),
             (
                 self.without_end,
                 "without an end token after the answer, so the model does not learn to stop: use another template".to_owned(),
             ),
+            (
+                self.markup,
+                "in which control tokens are spelled as letters, for instance <|im_end|>: they are learnt as letters; give the \
+                 messages without them and let the template write them"
+                    .to_owned(),
+            ),
             (self.placeholders, "with {{name}} or {{author}} left in it: say what to put there".to_owned()),
         ];
-        notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, note)| format!("{} {note}", rows(n))).collect()
+        let mut notes: Vec<String> =
+            notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, note)| format!("{} {note}", rows(n))).collect();
+        if !self.unread.is_empty() {
+            notes.push(format!("fields that are not read: {}", self.unread_fields()));
+        }
+        notes
     }
 }
 
@@ -75,7 +142,7 @@ pub struct SideReport {
     pub rows: u64,
     /// Tokens of all rows.
     pub tokens: u64,
-    /// Tokens that are learnt or measured.
+    /// Target tokens: those that the loss counts.
     pub trained_tokens: u64,
     /// Tokens of the row in the middle.
     pub median_len: u64,
@@ -140,8 +207,7 @@ impl DatasetReport {
         writeln!(f, "{what}{} {format}{}", grouped(file.rows), plural(file.rows, "row", "rows"))?;
         let skipped = file.n_skipped();
         if skipped > 0 {
-            let kinds: Vec<String> = file.skipped.iter().map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
-            writeln!(f, "{} skipped: {}", rows(skipped), kinds.join(", "))?;
+            writeln!(f, "{} skipped: {}", rows(skipped), file.reasons())?;
             for problem in &file.problems {
                 writeln!(f, "  {problem}")?;
             }
@@ -160,7 +226,7 @@ impl DatasetReport {
 fn write_side(f: &mut fmt::Formatter<'_>, name: &str, side: &SideReport) -> fmt::Result {
     write!(
         f,
-        "{name}: {}, {} tokens, {} of them learnt; a row has {} (median), at most {}",
+        "{name}: {}, {} tokens, {} of them target tokens; a row has {} (median), at most {}",
         rows(side.rows),
         grouped(side.tokens),
         grouped(side.trained_tokens),

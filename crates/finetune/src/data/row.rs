@@ -19,14 +19,22 @@ pub enum Row {
     /// A chat with at least one answer of the assistant. A message of the role `input` is the input of the instruction
     /// before it.
     Chat(Vec<Message>),
+    /// A chat of which only some answers are learnt.
+    Marked {
+        /// The messages.
+        messages: Vec<Message>,
+        /// Which of them are learnt; only answers can be.
+        targets: Vec<bool>,
+    },
     /// Text as it stands.
     Text(String),
 }
 
 impl Row {
-    fn contents(&self) -> impl Iterator<Item = &str> {
+    /// Its texts.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &str> {
         let (messages, text) = match self {
-            Self::Chat(messages) => (messages.as_slice(), None),
+            Self::Chat(messages) | Self::Marked { messages, .. } => (messages.as_slice(), None),
             Self::Text(text) => (&[][..], Some(text.as_str())),
         };
         messages.iter().map(|message| message.content.as_str()).chain(text)
@@ -43,7 +51,9 @@ impl Row {
             }
         };
         match self {
-            Self::Chat(messages) => messages.iter_mut().for_each(|message| replace(&mut message.content)),
+            Self::Chat(messages) | Self::Marked { messages, .. } => {
+                messages.iter_mut().for_each(|message| replace(&mut message.content))
+            }
             Self::Text(text) => replace(text),
         }
     }
@@ -63,6 +73,13 @@ impl Row {
                 for message in messages {
                     hash.text(&message.role);
                     hash.text(&message.content);
+                }
+            }
+            Self::Marked { messages, targets } => {
+                for (message, target) in messages.iter().zip(targets) {
+                    hash.text(&message.role);
+                    hash.text(&message.content);
+                    hash.bytes(&[u8::from(*target)]);
                 }
             }
             Self::Text(text) => hash.text(text),

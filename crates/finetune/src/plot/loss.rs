@@ -25,9 +25,9 @@ const MIN_SMOOTHED: f64 = 5.0;
 pub struct LossPoint {
     /// The optimizer's step.
     pub step: u64,
-    /// Mean loss of its batch in nats a token.
+    /// Mean loss of its batch in nats per token.
     pub train: Option<f32>,
-    /// Loss of the validation rows after it, in nats a token.
+    /// Loss of the validation rows after it, in nats per token.
     pub validation: Option<f32>,
     /// Learning rate.
     pub learning_rate: Option<f32>,
@@ -221,5 +221,5 @@ fn write_axes(svg: &mut Svg, x: &Axis, y: &Axis) {
     svg.text((LEFT + RIGHT) / 2.0, BOTTOM + 40.0, Anchor::Middle, &quiet, "step");
     let middle = (TOP + BOTTOM) / 2.0;
     let turned = format!("fill=\"{QUIET}\" transform=\"rotate(-90 18 {middle})\"");
-    svg.text(18.0, middle, Anchor::Middle, &turned, "loss (nats a token)");
+    svg.text(18.0, middle, Anchor::Middle, &turned, "loss (nats per token)");
 }

@@ -79,6 +79,7 @@ pub(super) fn read(checkpoint: &Checkpoint, options: PthOptions) -> Result<PthAd
         // The last adapted layer is the model's last.
         base_layers: Some(last + 1),
         base_hash: None,
+        chat_template: None,
     };
     if let Some(wanted) = options.adapter_len.filter(|wanted| *wanted != adapter_len) {
         let (rows, reason) =

@@ -45,6 +45,7 @@ pub(super) fn read(checkpoint: &Checkpoint, options: PthOptions) -> Result<PthAd
         base_model: None,
         base_layers: Some(n_layers),
         base_hash: None,
+        chat_template: None,
     };
     Ok(PthAdapter { file, gates_assumed: options.gates.is_none() })
 }

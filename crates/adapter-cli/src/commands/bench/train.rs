@@ -52,7 +52,7 @@ struct Test {
     tokens_per_second: Spread,
     /// Seconds of each measured step.
     steps_s: Vec<f64>,
-    /// Loss before each step, the first one (not measured) included, nats a token.
+    /// Loss before each step, the first one (not measured) included, nats per token.
     losses: Vec<f32>,
     /// What the GPU held after the last step.
     gpu_bytes: u64,

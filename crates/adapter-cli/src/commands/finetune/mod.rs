@@ -67,7 +67,7 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     if flags.print_config {
         return show.say_raw(&resolved.to_toml()?);
     }
-    show.say(&dataset.report.to_string())?;
+    show.data(&dataset.report)?;
     show.say(&plan(&settings, &file, &dataset))?;
     if flags.dry_run {
         return dry_run(&show, flags, &settings, &file);

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use adapter_engine::text::TerminalSanitizer;
-use adapter_finetune::data::Sample;
+use adapter_finetune::data::{DatasetReport, Sample};
 use adapter_finetune::metrics::Record;
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output;
@@ -64,6 +65,26 @@ impl Show {
         Ok(())
     }
 
+    /// What was found in the rows: words, and an object where programs listen.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub fn data(&self, report: &DatasetReport) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct Event<'a> {
+            event: &'static str,
+            #[serde(flatten)]
+            report: &'a DatasetReport,
+        }
+        self.say(&report.to_string())?;
+        if self.json {
+            let mut out = io::stdout().lock();
+            out.write_all(&output::json_line(&Event { event: "data", report })?)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
     /// Begins the bar.
     pub fn start(&mut self, n_steps: u64, done: u64) {
         self.n_steps = n_steps;
@@ -98,21 +119,35 @@ impl Show {
     }
 }
 
-/// Rows as tokens, learnt ones marked: in colour for a terminal, in brackets elsewhere.
+/// Rows as tokens, target tokens marked: in colour for a terminal, in brackets elsewhere. Control tokens are underlined, or in
+/// guillemets, so that they differ from letters that spell one.
 pub fn samples(samples: &[Sample]) -> String {
     let colour = io::stdout().is_terminal();
-    let (on, off) = if colour { ("\x1b[30;42m", "\x1b[0m") } else { ("[", "]") };
+    let (on, off) = if colour { ("\x1b[30;42m", "\x1b[39;49m") } else { ("[", "]") };
+    let (control_on, control_off) = if colour { ("\x1b[4m", "\x1b[24m") } else { ("«", "»") };
+    let (target, control) = if colour { ("on green", "underlined") } else { ("in brackets", "in « »") };
     let mut out = String::new();
     for sample in samples {
-        let learnt = sample.tokens.iter().filter(|token| token.trained).count();
-        let _ = writeln!(out, "row {}: {} tokens, {learnt} learnt", sample.row + 1, sample.tokens.len());
+        let targets = sample.tokens.iter().filter(|token| token.trained).count();
+        let _ = writeln!(
+            out,
+            "row {}: {} tokens, {targets} target tokens ({target}); control tokens {control}",
+            sample.row + 1,
+            sample.tokens.len()
+        );
         let mut marked = false;
         for token in &sample.tokens {
             if token.trained != marked {
                 out.push_str(if token.trained { on } else { off });
                 marked = token.trained;
             }
-            out.push_str(&TerminalSanitizer::new().push(&token.text));
+            let text = TerminalSanitizer::new().push(&token.text);
+            match token.control {
+                true => {
+                    let _ = write!(out, "{control_on}{text}{control_off}"); // a String takes everything
+                }
+                false => out.push_str(&text),
+            }
         }
         if marked {
             out.push_str(off);
