@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
-use adapter_host::{Problem, file_name};
+use adapter_engine::adapter::GateKind;
+use adapter_host::{ModelCard, Problem, file_name};
 
 use crate::app::{App, Loading, ModelState};
 use crate::chat::Finish;
 use crate::settings::KeptAdapters;
 use crate::words::Remedy;
-use crate::worker::{
-    AdapterChoice, AdapterKey, AdapterSource, Command, GateChoice, LoadStage, LoadedAdapter, LoadedModel, Stop,
-};
-use adapter_host::ModelCard;
+use crate::worker::{AdapterChoice, AdapterKey, AdapterSource, Command, LoadStage, LoadedAdapter, LoadedModel, Stop};
 
 impl App {
     /// The model that can answer.
@@ -141,7 +139,7 @@ impl App {
     }
 
     /// Loads an adapter beside those there are.
-    pub fn add_adapter(&mut self, path: &Path, gate: Option<GateChoice>) {
+    pub fn add_adapter(&mut self, path: &Path, gate: Option<GateKind>) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let same = |adapter: &LoadedAdapter| adapter.source.as_ref().is_some_and(|source| source.path == path);
         if let Some(old) = self.adapters.iter().position(same) {

@@ -336,9 +336,9 @@ pub(crate) fn card_ui(ui: &mut Ui, card: &ModelCard) {
     look::quiet(ui, facts);
     ui.label(format!(
         "Needs {} of GPU memory: {} of weights, {} for a context of {} tokens",
-        bytes(card.memory_bytes()),
-        bytes(card.weight_bytes),
-        bytes(card.cache_bytes),
+        bytes(card.memory.total()),
+        bytes(card.memory.weights),
+        bytes(card.memory.cache),
         card.context
     ));
 }

@@ -1,11 +1,11 @@
 //! What lies above the views: questions before something is lost, the list of shortcuts, and what dropping a file would do.
 
+use adapter_engine::adapter::GateKind;
 use adapter_host::file_name;
 use eframe::egui::{self, Context, Id, LayerId, Modal, Order, RichText, TextEdit};
 
 use crate::app::{App, Dropped, Question};
 use crate::look;
-use crate::worker::GateChoice;
 
 /// Keys and what they do.
 pub(crate) const SHORTCUTS: [(&str, &str); 14] = [
@@ -65,8 +65,8 @@ impl App {
                     ui.heading("What do its gates mean?");
                     ui.label(format!("{} does not say it. How was it trained?", file_name(path)));
                     ui.add_space(4.0);
-                    for (gate, words) in GateChoice::ALL {
-                        if ui.button(words).clicked() {
+                    for gate in GateKind::ALL {
+                        if ui.button(gate.words()).clicked() {
                             gates = Some(gate);
                             done = true;
                         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adapter_engine::adapter::GateKind;
 use adapter_finetune::metrics::Record;
 use adapter_host::{Problem, file_name};
 use eframe::egui::{
@@ -13,7 +14,7 @@ use crate::app::{App, ModelState};
 use crate::dialogs::Pick;
 use crate::look;
 use crate::words::{bytes, count, duration};
-use crate::worker::{Command, GateChoice, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
+use crate::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
 
 /// How a training stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,10 +320,10 @@ impl App {
             ui.add(DragValue::new(&mut settings.adapter_layers).range(0..=n_layers)).labelled_by(label.id);
             ui.end_row();
             let label = ui.label("Gates");
-            let shown = GateChoice::ALL.iter().find(|(gate, _)| *gate == settings.gate).map_or("", |(_, name)| name);
+            let shown = settings.gate.words();
             let combo = ComboBox::from_id_salt("gates").selected_text(shown).width(240.0).show_ui(ui, |ui| {
-                for (gate, name) in GateChoice::ALL {
-                    ui.selectable_value(&mut settings.gate, gate, name);
+                for gate in GateKind::ALL {
+                    ui.selectable_value(&mut settings.gate, gate, gate.words());
                 }
             });
             combo.response.labelled_by(label.id);

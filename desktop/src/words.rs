@@ -83,6 +83,11 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
             "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2 or Mistral.",
             Some(ChooseModel),
         ),
+        "not-a-model" => (
+            "This file is an adapter, not a model",
+            "Load the model it was trained on, then add this file as an adapter.",
+            Some(ChooseModel),
+        ),
         "unsupported" => (
             "This model needs something the engine lacks",
             "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.",
@@ -93,7 +98,7 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
             "Its vocabulary or chat template is damaged, or the text is too long for it.",
             None,
         ),
-        "adapter" | "pth" => (
+        code if code.starts_with("pth") || code.starts_with("adapter") => (
             "This adapter cannot be used",
             "Use an adapter that was trained for this model: a PEFT folder, a .safetensors file of this project, or the \
              folder of a run.",

@@ -71,6 +71,7 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
     next: "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2 or Mistral.",
     remedy: "choose-model",
   },
+  "not-a-model": { title: "This file is an adapter, not a model", next: "Load the model it was trained on, then add this file as an adapter.", remedy: "choose-model" },
   unsupported: { title: "This model needs something the engine lacks", next: "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.", remedy: "choose-model" },
   text: { title: "The model's vocabulary or chat template is unusable", next: "The file was converted wrongly, or the text is too long for it: choose another file.", remedy: "choose-model" },
   template: { title: "This message could not be told apart from the model's control words", next: "Write it in other words: the model's chat template rewrites messages." },
@@ -94,7 +95,7 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "teach-crashed": { title: "Training stopped", next: "This is a bug; the chat is not touched by it. Begin again; the adapter of the last validation is offered below." },
   "teach-lost": { title: "The GPU was lost while teaching", next: "The driver was reset, or the computer slept. The adapter of the last validation is kept below; begin again, with it if you like: use it in the chat first." },
   diverged: { title: "The numbers ran away", next: "Nothing was learnt in those steps, and the adapter before them is kept below. Take a smaller learning rate and begin again." },
-  peft: { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose “one a layer” for the gates under Settings and teach it again: such an adapter can be saved for PEFT. The other download holds this one as it is." },
+  peft: { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose “one gate a layer, raw” for the gates under Settings and teach it again: such an adapter can be saved for PEFT. The other download holds this one as it is." },
   drop: { title: "This cannot be opened", next: "Drop a .gguf model, a .safetensors adapter, a PEFT folder, rows to teach (.jsonl) or an exported .json file." },
 };
 

@@ -90,6 +90,27 @@ impl Failure {
     }
 }
 
+/// What this program's user can do about an error of the engine, in its flags and commands; by [`adapter_engine::Error::code`].
+fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "not-a-model" => "give it with --adapter, and the model it was trained on with --model",
+        "adapter-kind" => {
+            "say it with --gate paper (a head each, tanh), --gate linear (a head each), --gate peft or --gate scalar-tanh"
+        }
+        "adapter-kind-mismatch" => "leave --gate out, or give the kind the adapter was trained with",
+        "adapter-none" => "a model is given with --model; `adapter-cli inspect` shows what a file holds",
+        "adapter-peft" => "export as safetensors or gguf, which hold every kind, or train with --gate peft",
+        "adapter-too-long" => "train with a shorter --adapter-len",
+        "adapter-damaged" => "save the adapter again; `adapter-cli inspect` shows what a file holds",
+        "pth-length" => {
+            "say how many prompt tokens a layer it was trained with: `adapter-cli export --adapter-len N` writes a file that \
+             says so itself"
+        }
+        "pth-gates-raw" => "leave --gate out, or give --gate linear",
+        _ => return None,
+    })
+}
+
 /// An error while writing to standard output. Errors of files are made with [`Failure::file`], which names them.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -103,7 +124,8 @@ impl From<io::Error> for Failure {
 impl From<adapter_engine::Error> for Failure {
     fn from(error: adapter_engine::Error) -> Self {
         use adapter_engine::Error;
-        let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
+        let hint = advice(error.code()).or(error.hint()).map(str::to_owned);
+        let message = error.to_string();
         match error {
             Error::Cancelled => Self::Interrupted,
             Error::Sampling(_) => Self::wrong_use(message, "see the Sampling part of `adapter-cli generate --help`"),
@@ -117,6 +139,7 @@ impl From<AdapterWriteError> for Failure {
     fn from(error: AdapterWriteError) -> Self {
         let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
         match error {
+            AdapterWriteError::Adapter(error) => error.into(),
             AdapterWriteError::Cancelled => Self::Interrupted,
             _ => Self::Failed { message, hint },
         }
@@ -128,7 +151,8 @@ impl From<Problem> for Failure {
         if problem.is_cancelled() {
             return Self::Interrupted;
         }
-        Self::Failed { message: problem.message, hint: problem.hint }
+        let hint = advice(problem.code).map(str::to_owned).or(problem.hint);
+        Self::Failed { message: problem.message, hint }
     }
 }
 

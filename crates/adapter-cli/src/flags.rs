@@ -7,6 +7,7 @@ use adapter_engine::adapter::GateKind;
 use adapter_engine::ops::kv_cache::CacheFormat;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::MAX_GUESSED;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -109,36 +110,17 @@ pub struct AdapterFlags {
     #[arg(long, short, value_name = "PATH")]
     pub adapter: Option<PathBuf>,
     /// What the gates of a file without metadata mean
-    #[arg(long, value_name = "KIND")]
-    pub gate: Option<Gate>,
+    #[arg(long, value_name = "KIND", value_parser = gate_kind())]
+    pub gate: Option<GateKind>,
     /// Strength of the adapter: 0 is the base model, 1 as trained, up to 2
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = strength, allow_negative_numbers = true)]
     pub strength: f32,
 }
 
-/// The kinds of gates by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Gate {
-    /// One a head, through tanh: the paper and its training code
-    Paper,
-    /// One a head, raw
-    Linear,
-    /// One a layer, raw: Hugging Face PEFT
-    Peft,
-    /// One a layer, through tanh
-    ScalarTanh,
-}
-
-impl Gate {
-    /// The engine's name for it.
-    pub fn kind(self) -> GateKind {
-        match self {
-            Self::Paper => GateKind::PAPER,
-            Self::Linear => GateKind::LINEAR,
-            Self::Peft => GateKind::PEFT,
-            Self::ScalarTanh => GateKind { activation: GateKind::PAPER.activation, ..GateKind::PEFT },
-        }
-    }
+/// Reads the name of a kind of gates, old names included.
+pub fn gate_kind() -> impl TypedValueParser<Value = GateKind> {
+    let value = |kind: GateKind| PossibleValue::new(kind.name()).alias(kind.old_name()).help(kind.words());
+    PossibleValuesParser::new(GateKind::ALL.map(value)).try_map(|name| name.parse::<GateKind>())
 }
 
 /// `--kv`
@@ -370,8 +352,8 @@ pub struct Inspect {
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// What the gates of an adapter without metadata mean
-    #[arg(long, value_name = "KIND")]
-    pub gate: Option<Gate>,
+    #[arg(long, value_name = "KIND", value_parser = gate_kind())]
+    pub gate: Option<GateKind>,
 }
 
 /// `export`
@@ -391,8 +373,8 @@ pub struct Export {
     #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
     pub adapter: Option<PathBuf>,
     /// What the gates of a file without metadata mean
-    #[arg(long, value_name = "KIND", help_heading = "Input and output")]
-    pub gate: Option<Gate>,
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Input and output")]
+    pub gate: Option<GateKind>,
     /// Prompt tokens a layer of a .pth file that leaves it open [default: found from its open gates]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Input and output")]
     pub adapter_len: Option<u32>,
@@ -431,8 +413,8 @@ pub struct Merge {
     #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
     pub adapter: PathBuf,
     /// What the gates of a file without metadata mean
-    #[arg(long, value_name = "KIND", help_heading = "Input and output")]
-    pub gate: Option<Gate>,
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Input and output")]
+    pub gate: Option<GateKind>,
     /// GGUF file to write
     #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
     pub out: PathBuf,
@@ -517,8 +499,8 @@ pub struct Gradients {
     #[arg(long, short, value_name = "PATH", help_heading = "Adapter")]
     pub adapter: PathBuf,
     /// What the gates of a file without metadata mean
-    #[arg(long, value_name = "KIND", help_heading = "Adapter")]
-    pub gate: Option<Gate>,
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Adapter")]
+    pub gate: Option<GateKind>,
     /// JSON: an array of ids, or an object with one under \"ids\"; fed as they are, without a begin token
     #[arg(long, value_name = "FILE", help_heading = "Input and output")]
     pub ids: PathBuf,
@@ -671,10 +653,18 @@ mod tests {
 
     #[test]
     fn gates_have_the_engine_s_names() {
-        for gate in Gate::value_variants() {
-            let name = gate.to_possible_value().map(|value| value.get_name().to_owned());
-            assert_eq!(name.as_deref(), Some(gate.kind().name()));
+        let parse =
+            |name: &str| Cli::try_parse_from(["adapter-cli", "generate", "--gate", name]).map(|cli| cli.command);
+        for kind in GateKind::ALL {
+            for name in [kind.name(), kind.old_name()] {
+                match parse(name).expect("a kind of gates") {
+                    Command::Generate(flags) => assert_eq!(flags.adapter.gate, Some(kind)),
+                    _ => panic!("not generate"),
+                }
+            }
         }
+        let wrong = parse("round").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(wrong.contains("paper, linear, peft, scalar-tanh"), "{wrong}");
     }
 
     #[test]

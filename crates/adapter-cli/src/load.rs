@@ -16,7 +16,7 @@ use adapter_host::{FoundAdapter, Stage};
 use pollster::block_on;
 
 use crate::failure::Failure;
-use crate::flags::{AdapterFlags, Gate, Global, ModelFlags};
+use crate::flags::{AdapterFlags, Global, ModelFlags};
 use crate::{interrupt, output};
 
 pub use adapter_host::{default_model, is_pth};
@@ -216,7 +216,7 @@ pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
 /// # Errors
 /// As [`adapter_file`] and [`built_in`], and an adapter of a model with other sizes.
 pub fn adapter_of(flags: &AdapterFlags, model: &ModelFile) -> Result<Option<(String, AdapterFile)>, Failure> {
-    let kind = flags.gate.map(Gate::kind);
+    let kind = flags.gate;
     match &flags.adapter {
         Some(path) if path.as_os_str() == NO_ADAPTER => Ok(None),
         Some(path) => fitting_adapter(path, kind, None, model).map(Some),

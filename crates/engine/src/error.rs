@@ -21,9 +21,12 @@ pub enum Error {
     /// A sampling setting.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
-    /// An adapter where a model was wanted.
-    #[error("the file is an adapter (general.type is \"adapter\"), not a model")]
-    NotAModel,
+    /// The file is an adapter, not a model.
+    #[error("the file is an adapter{}, not a model", of_method(method))]
+    NotAModel {
+        /// Its method as the file says it (`adapter.type`), or empty.
+        method: String,
+    },
     /// The file is a model of another family.
     #[error("the model is a {found:?} (general.architecture), this engine runs {known}")]
     WrongArchitecture {
@@ -128,7 +131,7 @@ impl Error {
             Self::Gguf(error) => Some(error.hint()),
             Self::Gpu(error) => error.hint(),
             Self::Adapter(error) => Some(error.hint()),
-            Self::NotAModel => Some("give it as the adapter, beside the model it was trained on"),
+            Self::NotAModel { .. } => Some("load it as an adapter, beside the model it was trained on"),
             Self::WrongArchitecture { .. } => Some(
                 "use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is",
             ),
@@ -159,8 +162,9 @@ impl Error {
             Self::Gpu(GpuError::OutOfMemory { .. } | GpuError::BufferTooLarge { .. }) => "out-of-memory",
             Self::Gpu(GpuError::NoAdapter { .. } | GpuError::NoSuchAdapter { .. }) => "no-gpu",
             Self::Gpu(_) => "gpu",
-            Self::Adapter(_) | Self::NotAModel => "adapter",
+            Self::Adapter(error) => error.code(),
             Self::Sampling(_) => "sampling",
+            Self::NotAModel { .. } => "not-a-model",
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::Unsupported { .. } | Self::UnsupportedFormat { .. } => "unsupported",
             Self::TensorShape { .. } | Self::Config { .. } => "bad-model",
@@ -172,4 +176,8 @@ impl Error {
             Self::Cancelled => "cancelled",
         }
     }
+}
+
+fn of_method(method: &str) -> String {
+    if method.is_empty() { String::new() } else { format!(" (adapter.type = {method:?})") }
 }

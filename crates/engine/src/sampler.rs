@@ -1,6 +1,9 @@
 //! Choosing the next token: settings, the counter-based random numbers, and the CPU form of `shaders/sample.wgsl`.
 
-use crate::ops::sample::{HISTORY, MAX_TOP_K};
+/// Length of the ring of recent ids.
+pub const HISTORY: u32 = 256;
+/// Most candidates the sampling kernel sorts.
+pub const MAX_TOP_K: u32 = 256;
 
 /// How the next token is chosen. Order as in llama.cpp: repeat penalty, top-k, top-p, min-p, temperature, draw.
 #[derive(Debug, Clone, PartialEq)]

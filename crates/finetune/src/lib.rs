@@ -74,16 +74,18 @@ pub mod recipe;
 mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run_folder;
+mod trainable;
 mod trainer;
 pub mod usual;
 mod zero_init_attention;
 
-pub use adaption_prompt::{AdapterShape, AdaptionPrompt};
+pub use adapter_engine::adapter::AdapterShape;
 pub use error::TrainError;
 pub use frozen::Frozen;
 pub use recipe::Recipe;
 pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run_folder::RunFolder;
+pub use trainable::Trainable;
 pub use trainer::{Moments, Snapshot, StepReport, Trainer};
 pub use zero_init_attention::{ZeroInitAttention, ZeroInitAttentionConfig};

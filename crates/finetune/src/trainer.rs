@@ -1,14 +1,13 @@
 //! One optimizer step after the other.
 
-use adapter_engine::adapter::{AdapterFile, GateActivation};
+use adapter_engine::adapter::{AdapterFile, AdapterShape, GateActivation, Method};
 use adapter_engine::train::Batch;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::module::Param;
 use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::adaption_prompt::read;
-use crate::{AdapterShape, AdaptionPrompt, Frozen, Recipe, TrainError};
+use crate::trainable::{Trainable, part, read};
+use crate::{Frozen, Recipe, TrainError};
 
 /// So many steps in a row may be left out because a number was not finite.
 const MAX_SKIPPED: u32 = 2;
@@ -20,7 +19,7 @@ pub struct StepReport {
     pub step: u64,
     /// Mean cross entropy of the batch before the step, nats per token.
     pub loss: f32,
-    /// Length of the gradient of prompts and gates together, before clipping.
+    /// Length of the gradient of all that trains together, before clipping.
     pub grad_norm: f32,
     /// The learning rate used.
     pub learning_rate: f64,
@@ -35,7 +34,7 @@ pub struct StepReport {
 /// Everything that decides how training goes on, as plain numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Prompts and gates.
+    /// What trains.
     pub adapter: AdapterFile,
     /// AdamW's moments; `None` before the first step.
     pub moments: Option<Moments>,
@@ -47,15 +46,15 @@ pub struct Snapshot {
     pub skipped_in_a_row: u32,
 }
 
-/// The optimizer's state.
+/// The optimizer's state; its vectors lie as the adapter's [numbers](AdapterFile::numbers) do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
     /// Steps that were aggregated.
     pub time: u64,
-    /// `[L_a, A, C]`: mean of the gradient, and of its square.
-    pub prompts: [Vec<f32>; 2],
-    /// `[L_a, H or 1]`: the same for the gates.
-    pub gates: [Vec<f32>; 2],
+    /// Mean of the gradient.
+    pub first: Vec<f32>,
+    /// Mean of its square.
+    pub second: Vec<f32>,
 }
 
 /// A run in progress: parameters, optimizer and schedule on burn, the frozen model as one operation.
@@ -63,10 +62,9 @@ pub struct Trainer {
     frozen: Frozen,
     shape: AdapterShape,
     recipe: Recipe,
-    adaption: AdaptionPrompt,
+    trainable: Trainable,
     optimizer: AdamW,
-    prompts_state: Option<AdamWState<3>>,
-    gates_state: Option<AdamWState<2>>,
+    state: Option<AdamWState<1>>,
     schedule: ModuleLrScheduler,
     step: u64,
     skipped: u64,
@@ -90,8 +88,8 @@ impl Trainer {
     /// # Errors
     /// A recipe out of range.
     pub fn new(frozen: Frozen, shape: AdapterShape, recipe: Recipe, seed: u64) -> Result<Self, TrainError> {
-        let adaption = AdaptionPrompt::new(&shape, seed, frozen.device());
-        Self::of(frozen, shape, recipe, adaption)
+        let trainable = Trainable::new(Method::AdaptionPrompt(shape), seed, frozen.device());
+        Self::of(frozen, shape, recipe, trainable)
     }
 
     /// A fresh run that begins with the numbers of a file.
@@ -104,8 +102,8 @@ impl Trainer {
         recipe: Recipe,
         file: &AdapterFile,
     ) -> Result<Self, TrainError> {
-        let adaption = AdaptionPrompt::from_file(file, &shape, frozen.device())?;
-        Self::of(frozen, shape, recipe, adaption)
+        let trainable = Trainable::from_file(file, Method::AdaptionPrompt(shape), frozen.device())?;
+        Self::of(frozen, shape, recipe, trainable)
     }
 
     /// Goes on where a run stopped: every later step is the same as if it had not.
@@ -121,31 +119,25 @@ impl Trainer {
         let schedule = recipe.schedule(snapshot.step)?;
         let trainer = Self::with_adapter(frozen, shape, recipe, &snapshot.adapter)?;
         let device = trainer.frozen.device().clone().inner();
-        let (prompts_state, gates_state) = match &snapshot.moments {
-            None => (None, None),
-            Some(moments) => {
-                let (p, g) = (trainer.adaption.prompts.dims(), trainer.adaption.gates.dims());
-                let counts = [(&moments.prompts, p.iter().product()), (&moments.gates, g.iter().product::<usize>())];
-                if let Some((found, wanted)) = counts.into_iter().find(|(m, n)| m.iter().any(|m| m.len() != *n)) {
+        let state = match &snapshot.moments {
+            None => None,
+            Some(Moments { time, first, second }) => {
+                let wanted = trainer.trainable.table().n_numbers();
+                if let Some(found) = [first, second].into_iter().find(|moment| moment.len() != wanted) {
                     return Err(TrainError::Setting {
                         field: "the optimizer's state",
-                        found: format!("{} numbers", found[0].len()),
+                        found: format!("{} numbers", found.len()),
                         wanted: format!("{wanted}"),
                     });
                 }
-                let time = usize::try_from(moments.time).unwrap_or(usize::MAX);
-                let prompts = moments.prompts.clone().map(|m| Tensor::from_data(TensorData::new(m, p), &device));
-                let gates = moments.gates.clone().map(|m| Tensor::from_data(TensorData::new(m, g), &device));
-                let ([p1, p2], [g1, g2]) = (prompts, gates);
-                (
-                    Some(AdamWState::new(AdaptiveMomentumState::new(time, p1, p2))),
-                    Some(AdamWState::new(AdaptiveMomentumState::new(time, g1, g2))),
-                )
+                let time = usize::try_from(*time).unwrap_or(usize::MAX);
+                let [first, second] =
+                    [first, second].map(|m| Tensor::from_data(TensorData::new(m.clone(), [wanted]), &device));
+                Some(AdamWState::new(AdaptiveMomentumState::new(time, first, second)))
             }
         };
         Ok(Self {
-            prompts_state,
-            gates_state,
+            state,
             schedule,
             step: snapshot.step,
             skipped: snapshot.skipped,
@@ -154,16 +146,15 @@ impl Trainer {
         })
     }
 
-    fn of(frozen: Frozen, shape: AdapterShape, recipe: Recipe, adaption: AdaptionPrompt) -> Result<Self, TrainError> {
+    fn of(frozen: Frozen, shape: AdapterShape, recipe: Recipe, trainable: Trainable) -> Result<Self, TrainError> {
         Ok(Self {
             optimizer: recipe.optimizer(),
             schedule: recipe.schedule(0)?,
             frozen,
             shape,
             recipe,
-            adaption,
-            prompts_state: None,
-            gates_state: None,
+            trainable,
+            state: None,
             step: 0,
             skipped: 0,
             skipped_in_a_row: 0,
@@ -207,24 +198,27 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Diverged`] at the third such step in a row; a batch that does not fit, a lost GPU.
     pub async fn train(&mut self, batch: &Batch) -> Result<StepReport, TrainError> {
-        let strengths = self.adaption.strengths(&self.shape);
-        let loss = self.frozen.loss(self.adaption.prompts.val(), strengths, batch)?;
+        let loss = self.frozen.loss(self.trainable.applied()?, self.trainable.method(), batch)?;
         let mut gradients = loss.backward();
         let missing = || TrainError::Burn { doing: "computing gradients", reason: "a gradient is missing".to_owned() };
-        let mut dprompts = self.adaption.prompts.val().grad_remove(&mut gradients).ok_or_else(missing)?;
-        let dgates = self.adaption.gates.val().grad_remove(&mut gradients).ok_or_else(missing)?;
+        let mut gradient = self.trainable.numbers().grad_remove(&mut gradients).ok_or_else(missing)?;
         self.step += 1;
         if self.infinite.contains(&self.step) {
-            dprompts = dprompts.add_scalar(f32::INFINITY);
+            gradient = gradient.add_scalar(f32::INFINITY);
         }
-        let squares = [loss.inner(), dprompts.clone().square().sum(), dgates.clone().square().sum()];
-        let numbers = read(Tensor::cat(squares.to_vec(), 0)).await?;
-        let [loss, prompts_square, gates_square] = numbers.try_into().map_err(|_| missing())?;
-        let grad_norm = (f64::from(prompts_square) + f64::from(gates_square)).sqrt() as f32;
+        // By parameter: a message can say whose gradient it was that is not finite.
+        let table = self.trainable.table();
+        let mut numbers = vec![loss.inner()];
+        for parameter in table {
+            numbers.push(part::<1>(table, parameter.name, &gradient)?.square().sum());
+        }
+        let numbers = read(Tensor::cat(numbers, 0)).await?;
+        let (loss, squares) = numbers.split_first().ok_or_else(missing)?;
+        let grad_norm = squares.iter().copied().map(f64::from).sum::<f64>().sqrt() as f32;
         let learning_rate = self.schedule.step().base();
-        let checked =
-            [("loss", loss), ("gradient of the prompts", prompts_square), ("gradient of the gates", gates_square)];
-        let skipped = checked.into_iter().find(|(_, value)| !value.is_finite()).map(|(what, _)| what);
+        let names = ["loss"].into_iter().chain(table.iter().map(|parameter| parameter.gradient));
+        let skipped = names.zip(&numbers).find(|(_, value)| !value.is_finite()).map(|(what, _)| what);
+        let loss = *loss;
         match skipped {
             Some(what) => {
                 self.skipped += 1;
@@ -235,25 +229,23 @@ impl Trainer {
             }
             None => {
                 self.skipped_in_a_row = 0;
-                self.update(dprompts, dgates, grad_norm, learning_rate);
+                self.update(gradient, grad_norm, learning_rate);
             }
         }
         let (n_tokens, n_targets) = (batch.n_tokens(), batch.n_targets());
         Ok(StepReport { step: self.step, loss, grad_norm, learning_rate, n_tokens, n_targets, skipped })
     }
 
-    fn update(&mut self, dprompts: Tensor<3>, dgates: Tensor<2>, grad_norm: f32, learning_rate: f64) {
+    fn update(&mut self, gradient: Tensor<1>, grad_norm: f32, learning_rate: f64) {
         // By the norm of all that trains together, as `max_grad_norm` is meant everywhere; burn clips tensor by tensor.
-        let scale = match self.recipe.max_grad_norm {
-            Some(max) if grad_norm > max => max / grad_norm,
-            _ => 1.0,
+        let gradient = match self.recipe.max_grad_norm {
+            Some(max) if grad_norm > max => gradient.mul_scalar(max / grad_norm),
+            _ => gradient,
         };
-        let clipped = |scale: f32| scale < 1.0;
-        let dprompts = if clipped(scale) { dprompts.mul_scalar(scale) } else { dprompts };
-        let dgates = if clipped(scale) { dgates.mul_scalar(scale) } else { dgates };
-        let AdaptionPrompt { prompts, gates } = &mut self.adaption;
-        self.prompts_state = step(&self.optimizer, learning_rate, prompts, dprompts, self.prompts_state.take());
-        self.gates_state = step(&self.optimizer, learning_rate, gates, dgates, self.gates_state.take());
+        let numbers = self.trainable.numbers().clone().inner();
+        let (numbers, state) = self.optimizer.step(learning_rate, numbers, gradient, self.state.take());
+        self.state = state;
+        self.trainable.set(numbers);
     }
 
     /// Mean cross entropy of one batch, without learning from it.
@@ -262,9 +254,8 @@ impl Trainer {
     /// A batch that does not fit, a lost GPU.
     pub async fn loss(&self, batch: &Batch) -> Result<f32, TrainError> {
         // burn's `detach` leaves `require_grad` on, and with it the backward pass of the frozen model.
-        let prompts = self.adaption.prompts.val().detach().set_require_grad(false);
-        let strengths = self.adaption.strengths(&self.shape).detach().set_require_grad(false);
-        let loss = self.frozen.loss(prompts, strengths, batch)?;
+        let applied = self.trainable.applied()?.detach().set_require_grad(false);
+        let loss = self.frozen.loss(applied, self.trainable.method(), batch)?;
         Ok(read(loss.inner()).await?.first().copied().unwrap_or(f32::NAN))
     }
 
@@ -273,7 +264,7 @@ impl Trainer {
     /// # Errors
     /// A lost GPU.
     pub async fn gates(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        let gates = read(self.adaption.gates.val().inner()).await?;
+        let gates = self.trainable.read_part(AdapterShape::GATES).await?;
         let effective = |gate: &f32| match self.shape.kind.activation {
             GateActivation::Tanh => f64::from(*gate).tanh() as f32,
             GateActivation::None => *gate,
@@ -287,7 +278,7 @@ impl Trainer {
     /// # Errors
     /// A lost GPU.
     pub async fn adapter(&self) -> Result<AdapterFile, TrainError> {
-        self.adaption.to_file(&self.shape).await
+        self.trainable.to_file().await
     }
 
     /// All that [`Self::resume`] needs.
@@ -295,16 +286,13 @@ impl Trainer {
     /// # Errors
     /// A lost GPU.
     pub async fn snapshot(&self) -> Result<Snapshot, TrainError> {
-        let moments = match (&self.prompts_state, &self.gates_state) {
-            (Some(prompts), Some(gates)) => {
-                let (p, g) = (&prompts.momentum, &gates.momentum);
-                Some(Moments {
-                    time: p.time as u64,
-                    prompts: [read(p.moment_1.clone()).await?, read(p.moment_2.clone()).await?],
-                    gates: [read(g.moment_1.clone()).await?, read(g.moment_2.clone()).await?],
-                })
-            }
-            _ => None,
+        let moments = match &self.state {
+            None => None,
+            Some(AdamWState { momentum, .. }) => Some(Moments {
+                time: momentum.time as u64,
+                first: read(momentum.moment_1.clone()).await?,
+                second: read(momentum.moment_2.clone()).await?,
+            }),
         };
         Ok(Snapshot {
             adapter: self.adapter().await?,
@@ -314,17 +302,4 @@ impl Trainer {
             skipped_in_a_row: self.skipped_in_a_row,
         })
     }
-}
-
-/// One step of one parameter.
-fn step<const D: usize>(
-    optimizer: &AdamW,
-    learning_rate: f64,
-    parameter: &mut Param<Tensor<D>>,
-    gradient: Tensor<D>,
-    state: Option<AdamWState<D>>,
-) -> Option<AdamWState<D>> {
-    let (value, state) = optimizer.step(learning_rate, parameter.val().inner(), gradient, state);
-    *parameter = Param::initialized(parameter.id, Tensor::from_inner(value).require_grad());
-    state
 }

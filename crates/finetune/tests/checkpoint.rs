@@ -53,11 +53,7 @@ fn checkpoint_of([layers, length, channels, heads]: [usize; 4], step: u64) -> Ch
             base_hash: Some("0123456789abcdef".to_owned()),
             chat_template: None,
         },
-        moments: Some(Moments {
-            time: step,
-            prompts: [awkward(step + 2, p), awkward(step + 3, p)],
-            gates: [awkward(step + 4, g), awkward(step + 5, g)],
-        }),
+        moments: Some(Moments { time: step, first: awkward(step + 2, p + g), second: awkward(step + 3, p + g) }),
         step,
         skipped: 2,
         skipped_in_a_row: 1,
@@ -119,12 +115,9 @@ fn assert_same(a: &Checkpoint, b: &Checkpoint) {
     // `==` takes -0 for 0.
     let numbers = |c: &Checkpoint| {
         let m = c.snapshot.moments.clone().expect("moments");
-        [c.snapshot.adapter.prompts.clone(), c.snapshot.adapter.gates.clone()]
-            .into_iter()
-            .chain(m.prompts)
-            .chain(m.gates)
+        [c.snapshot.adapter.numbers(), m.first, m.second]
     };
-    for (a, b) in numbers(a).zip(numbers(b)) {
+    for (a, b) in numbers(a).into_iter().zip(numbers(b)) {
         assert!(same_bits(&a, &b));
     }
     let bits = |c: &Checkpoint| {
@@ -194,8 +187,8 @@ fn numbers_that_are_not_finite_are_never_written() {
     checkpoint(5).save(out.path()).expect("saved");
     for spoil in [
         (|c| c.snapshot.adapter.gates[0] = f32::NAN) as fn(&mut Checkpoint),
-        |c| c.snapshot.moments.as_mut().expect("moments").prompts[1][3] = f32::INFINITY,
-        |c| c.snapshot.moments.as_mut().expect("moments").gates[0].truncate(3),
+        |c| c.snapshot.moments.as_mut().expect("moments").second[3] = f32::INFINITY,
+        |c| c.snapshot.moments.as_mut().expect("moments").first.truncate(3),
     ] {
         let mut bad = checkpoint(10);
         spoil(&mut bad);
@@ -451,6 +444,71 @@ fn forty_steps_equal_twenty_a_checkpoint_and_twenty() {
         let [a, b] = [&whole, &second].map(|trainer| block_on(trainer.snapshot()).expect("a snapshot"));
         assert_eq!(a, b, "{backend}");
         assert!(same_bits(&a.adapter.prompts, &b.adapter.prompts) && same_bits(&a.adapter.gates, &b.adapter.gates));
+    }
+}
+
+/// What the code before the flat vector wrote (`tests/data/old-files`, commit 2f0d353) loads, and training goes on from it to the
+/// losses that code went on to. A gradient longer than 0.05 is shortened there, so the sums behind `grad_norm` matter, too.
+#[test]
+fn old_files_load_and_old_runs_go_on_as_they_did() {
+    let _guard = one_at_a_time();
+    let file = adapter_tests::read("tiny-llama/tiny-f32.gguf");
+    let gguf = Gguf::read(&file).expect("a valid file");
+    let cpu = CpuLlama::load(&gguf, &file, &mut |_, _| ControlFlow::Continue(())).expect("weights");
+    let on_gpu = GpuLlama::new(&load_tiny(gpu(), "f32"), 3, 2, 256).expect("a trainer");
+    let backends = [("cpu", Frozen::Cpu(Arc::new(cpu))), ("gpu", Frozen::Gpu(Arc::new(on_gpu)))];
+    let expected = adapter_tests::json("old-files/expected.json");
+    let batch = |seed: u32| {
+        let mut batch = Batch::default();
+        for row in seed..seed + 4 {
+            let ids: Vec<u32> = (0..12).map(|t| (row * 37 + t * 11 + (row * t) % 7) % 320).collect();
+            batch.push(&ids, &std::array::from_fn::<bool, 12, _>(|t| t >= 4));
+        }
+        batch
+    };
+    for (name, kind) in [("paper", GateKind::PAPER), ("scalar-tanh", GateKind::SCALAR_TANH)] {
+        let read = |file: &str| adapter_tests::read(&format!("old-files/{name}/{file}"));
+        let folder = adapter_tests::data(&format!("old-files/{name}/checkpoint-00000004"));
+        let Checkpoint { snapshot, progress } = Checkpoint::load(&folder).expect("an old checkpoint");
+        assert_eq!((snapshot.step, snapshot.adapter.kind), (4, kind));
+        let moments = snapshot.moments.as_ref().expect("moments");
+        for (tensor, wanted) in [("prompts.moment_1", &moments.first), ("prompts.moment_2", &moments.second)] {
+            let stored =
+                adapter_tests::tensor(&format!("old-files/{name}/checkpoint-00000004/optimizer.safetensors"), tensor);
+            assert!(same_bits(&stored, &wanted[..stored.len()]), "{name} {tensor}");
+        }
+        // The same adapter in every form.
+        let forms = [AdapterFile::from_safetensors(&read("adapter.safetensors"), None).expect("ours"), {
+            let bytes = read("adapter.gguf");
+            AdapterFile::required_from_gguf(&Gguf::read(&bytes).expect("GGUF"), &bytes).expect("an adapter").1
+        }];
+        for form in forms {
+            assert!(same_bits(&form.numbers(), &snapshot.adapter.numbers()), "{name}");
+            assert_eq!(form.kind, kind);
+        }
+        if kind == GateKind::SCALAR_TANH {
+            let peft =
+                AdapterFile::from_peft(&read("peft/adapter_config.json"), &read("peft/adapter_model.safetensors"));
+            let peft = peft.expect("a PEFT folder");
+            assert!(same_bits(&peft.prompts, &snapshot.adapter.prompts));
+            assert_eq!(peft.effective_gates(4), snapshot.adapter.effective_gates(4));
+        }
+        for (backend, frozen) in &backends {
+            let shape = AdapterShape::new(frozen.config(), 3, 2, kind);
+            let mut trainer =
+                Trainer::resume(frozen.clone(), shape, progress.recipe.clone(), &snapshot).expect("it goes on");
+            let expected = &expected[format!("{name}-{backend}")];
+            for (step, wanted) in (4..).zip(expected["loss_and_grad_norm"].as_array().expect("a list")) {
+                let report = block_on(trainer.train(&batch(step))).expect("a step");
+                let wanted = [0, 1].map(|at| wanted[at].as_f64().expect("a number") as f32);
+                let found = [report.loss, report.grad_norm];
+                let error = found.iter().zip(wanted).map(|(found, wanted)| (found - wanted).abs() / wanted);
+                let error = error.fold(0.0, f32::max);
+                // 0 on the machine that wrote them; another GPU or CPU rounds otherwise.
+                eprintln!("{name} {backend} step {step}: {error:.1e}");
+                assert!(error < 1e-5, "{name} {backend} step {step}: {found:?} for {wanted:?}");
+            }
+        }
     }
 }
 

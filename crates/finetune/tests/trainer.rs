@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use adapter_engine::adapter::{AdapterFile, GateKind};
+use adapter_engine::adapter::{AdapterFile, GateKind, Method};
 use adapter_engine::formats::Gguf;
 use adapter_engine::gpu::GpuOptions;
 use adapter_engine::train::{Batch, gradients};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
 use adapter_finetune::recipe::Schedule;
-use adapter_finetune::{AdapterShape, Frozen, Recipe, Snapshot, TrainError, Trainer};
+use adapter_finetune::{AdapterShape, Frozen, Recipe, Snapshot, TrainError, Trainable, Trainer};
 use adapter_tests::{gpu, ids, json, load_tiny, one_at_a_time, tensor};
 use pollster::block_on;
 
@@ -151,16 +151,17 @@ fn burns_own_backward_pass_agrees_with_the_kernels() {
         let adapter = adapter_tests::tiny_adapter(kind);
         let shape = shape(&cpu, kind);
         let device = cpu.device();
-        let adaption = adapter_finetune::AdaptionPrompt::from_file(&adapter, &shape, device).expect("fits");
-        let loss = cpu.loss(adaption.prompts.val(), adaption.strengths(&shape), &batch).expect("a loss");
+        let trainable = Trainable::from_file(&adapter, Method::AdaptionPrompt(shape), device).expect("fits");
+        let applied = trainable.applied().expect("numbers of the method");
+        let loss = cpu.loss(applied, trainable.method(), &batch).expect("a loss");
         let found = block_on(gradients(&model, &adapter, &batch)).expect("gradients");
         let value: f32 = loss.clone().into_scalar();
         assert!((f64::from(value) - found.loss).abs() < 1e-4, "{name}: {value} and {}", found.loss);
         let grads = loss.backward();
-        let burn = |data: burn::tensor::TensorData| data.try_into_vec::<f32>().expect("f32");
-        let dprompts = burn(adaption.prompts.val().grad(&grads).expect("a gradient").into_data());
-        let dgates = burn(adaption.gates.val().grad(&grads).expect("a gradient").into_data());
-        let (p, g) = (relative(&found.dprompts, &dprompts), relative(&found.dgates, &dgates));
+        let gradient = trainable.numbers().grad(&grads).expect("a gradient").into_data();
+        let gradient = gradient.try_into_vec::<f32>().expect("f32");
+        let part = |name| trainable.table().part(name, &gradient);
+        let (p, g) = (relative(&found.dprompts, part("prompts")), relative(&found.dgates, part("gates")));
         assert!(p < 1e-4 && g < 1e-4, "{name}: prompts {p}, gates {g}");
     }
 }

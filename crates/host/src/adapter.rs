@@ -102,12 +102,9 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>, adapter_len: Option<u32
         if is_gguf(path) {
             let source = open_file(path)?;
             let found = Gguf::read(&source).map_err(adapter_engine::Error::from);
-            let found = found.and_then(|gguf| AdapterFile::from_gguf(&gguf, &source));
-            return match found {
-                Ok(Some((name, file))) => FoundAdapter::new(name, file).of_kind(kind, path),
-                Ok(None) => Err(fail(AdapterError::NoAdapter)),
-                Err(error) => Err(Problem::from(error).at(path)),
-            };
+            let found = found.and_then(|gguf| AdapterFile::required_from_gguf(&gguf, &source));
+            let (name, file) = found.map_err(|error| Problem::from(error).at(path))?;
+            return FoundAdapter::new(name, file).of_kind(kind, path);
         }
         let name = path.file_stem().map_or_else(|| file_name(path), |stem| stem.to_string_lossy().into_owned());
         if is_pth(path) {
@@ -115,20 +112,57 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>, adapter_len: Option<u32
         }
         return Ok(FoundAdapter::new(name, AdapterFile::from_safetensors(&read_small(path)?, kind).map_err(fail)?));
     };
-    for file in [CONFIG, WEIGHTS] {
-        if !folder.join(file).is_file() {
-            let pickle = file == WEIGHTS && folder.join("adapter_model.bin").is_file();
-            let hint = if pickle {
-                "save it with `save_pretrained(..., safe_serialization=True)`: a .bin is a Python pickle, which can run code"
-            } else {
-                "a PEFT folder holds adapter_config.json and adapter_model.safetensors"
-            };
-            return Err(Problem::new(format!("the folder has no {file}: {}", folder.display()), hint));
-        }
+    if !folder.join(CONFIG).is_file() {
+        return Err(no_adapter_in(folder));
     }
-    let file = AdapterFile::from_peft(&read_small(&folder.join(CONFIG))?, &read_small(&folder.join(WEIGHTS))?)
-        .map_err(fail)?;
+    // Before the weights are looked for: a folder of another method is that first.
+    let config = read_small(&folder.join(CONFIG))?;
+    AdapterFile::check_peft_config(&config).map_err(fail)?;
+    if !folder.join(WEIGHTS).is_file() {
+        let hint = if folder.join("adapter_model.bin").is_file() {
+            "save it with `save_pretrained(..., safe_serialization=True)`: a .bin is a Python pickle, which can run code"
+        } else {
+            "a PEFT folder holds adapter_config.json and adapter_model.safetensors"
+        };
+        return Err(Problem::new(format!("the folder has no {WEIGHTS}: {}", folder.display()), hint));
+    }
+    let file = AdapterFile::from_peft(&config, &read_small(&folder.join(WEIGHTS))?).map_err(fail)?;
     FoundAdapter::new(called(folder), file).of_kind(kind, path)
+}
+
+/// Why a folder is no adapter: what it is, where that can be seen.
+fn no_adapter_in(folder: &Path) -> Problem {
+    let entries = || std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let shown = folder.display();
+    let has_model = entries().any(|path| {
+        let name = file_name(&path);
+        let weights = [".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pth"];
+        ["model", "pytorch_model", "consolidated"].iter().any(|stem| name.starts_with(stem))
+            && weights.iter().any(|end| name.ends_with(end))
+    });
+    if has_model || folder.join("config.json").is_file() {
+        let config = read_small(&folder.join("config.json")).ok();
+        let config = config.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        let family = config.as_ref().and_then(|config| config.get("model_type")?.as_str());
+        let family = family.map(|family| format!(" (config.json: model_type {family:?})")).unwrap_or_default();
+        return Problem::new(
+            format!("the folder holds a whole model{family}, not an adapter: {shown}"),
+            "convert it with llama.cpp's convert_hf_to_gguf.py and load the GGUF file as a model",
+        );
+    }
+    // PEFT saves adapters that have a name in folders of that name.
+    if let Some(inner) = entries().find(|path| path.join("adapter_config.json").is_file()) {
+        let hint = format!("give the folder inside it: {}", inner.display());
+        return Problem::new(format!("the folder has no adapter_config.json: {shown}"), hint);
+    }
+    if let Some(inner) = entries().find(|path| is_gguf(path)) {
+        let hint = format!("give the file inside it: {}", inner.display());
+        return Problem::new(format!("the folder has no adapter_config.json, but a GGUF file: {shown}"), hint);
+    }
+    Problem::new(
+        format!("the folder has no adapter_config.json: {shown}"),
+        "a PEFT folder holds adapter_config.json and adapter_model.safetensors",
+    )
 }
 
 /// Whether a file is, or is called, a PyTorch checkpoint.
@@ -206,9 +240,81 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let error = adapter_file(folder.path(), None, None).expect_err("it is empty");
         assert!(error.message.starts_with("the folder has no adapter_config.json"), "{error}");
-        std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("writable");
+        let config = r#"{"peft_type": "ADAPTION_PROMPT", "adapter_len": 10, "adapter_layers": 2}"#;
+        std::fs::write(folder.path().join("adapter_config.json"), config).expect("writable");
         std::fs::write(folder.path().join("adapter_model.bin"), "").expect("writable");
         let error = adapter_file(folder.path(), None, None).expect_err("a pickle");
         assert!(error.hint.is_some_and(|hint| hint.contains("safe_serialization")));
+    }
+
+    /// Every file of another kind is called what it is, whatever door it comes through.
+    #[test]
+    fn what_is_no_adapter_of_ours_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            std::fs::write(&path, bytes).expect("writable");
+        };
+        let refused = |name: &str, parts: &[&str]| {
+            let error = adapter_file(&folder.path().join(name), None, None).expect_err(name);
+            for part in parts {
+                assert!(error.message.contains(part), "{name}: {error} should speak of {part}");
+            }
+            assert!(error.hint.is_some_and(|hint| !hint.is_empty()), "{name}");
+        };
+        let safetensors = |tensor: &str| {
+            let header = format!("{{\"{tensor}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}");
+            [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+        };
+        let lora = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+        // As PEFT writes them, with and without their weights.
+        for (peft_type, what) in [
+            ("LORA", "a LoRA"),
+            ("PREFIX_TUNING", "prefix tuning"),
+            ("PROMPT_TUNING", "prompt tuning"),
+            ("P_TUNING", "P-tuning"),
+            ("IA3", "(IA)3"),
+            ("ADALORA", "an AdaLoRA"),
+            ("FROM_2031", "of the method \"FROM_2031\""),
+        ] {
+            let json = format!("{{\"peft_type\": \"{peft_type}\", \"r\": 8}}");
+            write(&format!("{peft_type}/adapter_config.json"), json.as_bytes());
+            refused(peft_type, &[what, &format!("peft_type is \"{peft_type}\", expected \"ADAPTION_PROMPT\"")]);
+            write(&format!("{peft_type}/adapter_model.bin"), b"");
+            refused(peft_type, &[what]);
+            write(&format!("{peft_type}/adapter_model.safetensors"), &safetensors(lora));
+            refused(peft_type, &[what]);
+        }
+        write("alone.safetensors", &safetensors(lora));
+        refused("alone.safetensors", &["a LoRA", "lora_A"]);
+        write(
+            "peft/adapter_model.safetensors",
+            &safetensors("base_model.model.model.layers.1.self_attn.adaption_gate"),
+        );
+        refused("peft/adapter_model.safetensors", &["adapter_config.json: is missing"]);
+        write("model.safetensors", &safetensors("model.layers.0.self_attn.q_proj.weight"));
+        refused("model.safetensors", &["a whole model"]);
+        write("merged/config.json", br#"{"model_type": "llama"}"#);
+        write("merged/model-00001-of-00002.safetensors", b"");
+        refused("merged", &["a whole model", "model_type \"llama\""]);
+        write("named/default/adapter_config.json", b"{}");
+        refused("named", &["no adapter_config.json"]);
+        refused("named/default", &["it has no peft_type"]);
+    }
+
+    #[test]
+    fn a_configuration_may_begin_with_the_mark_of_an_editor() {
+        let config = include_str!("../../../tests/data/tiny-llama/peft/adapter_config.json");
+        let weights = include_bytes!("../../../tests/data/tiny-llama/peft/adapter_model.safetensors");
+        let plain = AdapterFile::from_peft(config.as_bytes(), weights).expect("PEFT wrote it");
+        let utf_16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            format!("\u{feff}{config}").encode_utf16().flat_map(order).collect()
+        };
+        for bytes in [format!("\u{feff}{config}").into_bytes(), utf_16(u16::to_le_bytes), utf_16(u16::to_be_bytes)] {
+            assert_eq!(AdapterFile::from_peft(&bytes, weights).expect("a mark is no fault"), plain);
+        }
+        let error = AdapterFile::from_peft(b"{\"peft_type\": ", weights).expect_err("cut off").to_string();
+        assert!(error.contains("it is not JSON"), "{error}");
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_engine::model::{Config, weight_bytes};
-use adapter_engine::ops::kv_cache::plane_bytes;
+use adapter_engine::gpu::Tier;
+use adapter_engine::model::Config;
+use adapter_engine::session::{self, Memory, SessionOptions};
 
-use crate::{ModelFile, Problem, main_type};
+use crate::{ModelFile, Problem};
 
 /// A model before it is loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +31,9 @@ pub struct ModelCard {
     pub n_vocab: u32,
     /// `general.license`, where the file has one.
     pub licence: Option<String>,
-    /// Bytes of weights on the GPU.
-    pub weight_bytes: u64,
-    /// Bytes of keys and values for a full context.
-    pub cache_bytes: u64,
-    /// Positions `cache_bytes` is meant for.
+    /// What it takes on the GPU when the context is full.
+    pub memory: Memory,
+    /// Positions `memory` is meant for.
     pub context: u32,
 }
 
@@ -44,38 +43,33 @@ impl ModelCard {
     /// # Errors
     /// A file that cannot be read, is damaged, or is no LLaMA of a format with kernels.
     pub fn read(path: &Path, context: u32) -> Result<Self, Problem> {
-        Self::of(&ModelFile::open(path)?, context)
+        Self::of(&ModelFile::open(path)?, context, Tier::default())
     }
 
-    /// The card of an open file.
+    /// The card of an open file, for a GPU of that tier.
     ///
     /// # Errors
     /// A tensor in a format without kernels.
-    pub fn of(file: &ModelFile, context: u32) -> Result<Self, Problem> {
-        let weight_bytes = weight_bytes(&file.gguf).map_err(|error| Problem::from(error).at(&file.path))?;
+    pub fn of(file: &ModelFile, context: u32, tier: Tier) -> Result<Self, Problem> {
         let licence = file.gguf.metadata.optional::<&str>("general.license").ok().flatten().map(str::to_owned);
         let Config { n_context, n_layers, n_channels, n_vocab, .. } = file.config;
         let context = context.min(n_context).max(1);
+        let options = SessionOptions { context: Some(context), ..SessionOptions::default() };
+        let memory = session::memory(&file.gguf, &file.config, tier, &options, context)
+            .map_err(|error| Problem::from(error).at(&file.path))?;
         Ok(Self {
             path: file.path.clone(),
             name: file.name(),
-            format: main_type(file.gguf.tensors()),
-            n_parameters: file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+            format: file.gguf.main_type().to_owned(),
+            n_parameters: file.gguf.n_parameters(),
             file_bytes: file.gguf.file_bytes,
             n_context,
             n_layers,
             n_channels,
             n_vocab,
             licence,
-            weight_bytes,
-            cache_bytes: 2 * u64::from(n_layers) * plane_bytes(file.config.heads(), context),
+            memory,
             context,
         })
-    }
-
-    /// Weights and a full cache; activations are some MiB on top.
-    #[must_use]
-    pub fn memory_bytes(&self) -> u64 {
-        self.weight_bytes + self.cache_bytes
     }
 }

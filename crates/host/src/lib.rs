@@ -14,5 +14,5 @@ pub mod tuning;
 
 pub use adapter::{FoundAdapter, adapter_file, built_in, fitting_adapter, is_pth, read_small};
 pub use card::ModelCard;
-pub use model::{DEFAULT_MODEL, ModelFile, Stage, default_model, file_name, main_type, open_file};
+pub use model::{DEFAULT_MODEL, ModelFile, Stage, default_model, file_name, open_file};
 pub use problem::Problem;

@@ -1,11 +1,10 @@
 //! A path becomes a model.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adapter_engine::Model;
-use adapter_engine::formats::{Gguf, ReadAtFile, TensorInfo};
+use adapter_engine::formats::{Gguf, ReadAtFile};
 use adapter_engine::gpu::Gpu;
 use adapter_engine::model::Config;
 use adapter_engine::text::{Tokenizer, VocabSource};
@@ -120,14 +119,4 @@ pub fn open_file(path: &Path) -> Result<ReadAtFile, Problem> {
 #[must_use]
 pub fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-/// The type most weights have: `Q4_1`.
-#[must_use]
-pub fn main_type(tensors: &[TensorInfo]) -> String {
-    let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
-    for tensor in tensors {
-        *weights.entry(tensor.tensor_type.name()).or_default() += tensor.elements();
-    }
-    weights.into_iter().max_by_key(|(_, elements)| *elements).map_or_else(String::new, |(name, _)| name.to_owned())
 }

@@ -18,8 +18,7 @@ pub struct Problem {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// A short name that programs can match on: [`Error::code`], or `file`, `text`, `pth`, or `adapter-kind` for an adapter that does
-    /// not say what its gates mean.
+    /// A short name that programs can match on: [`Error::code`], or `file`, `text`, `pth`.
     pub code: &'static str,
 }
 
@@ -56,11 +55,7 @@ impl Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let code = match &error {
-            Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
-            error => error.code(),
-        };
-        Self { message: error.to_string(), hint: error.hint().map(str::to_owned), code }
+        Self { message: error.to_string(), hint: error.hint().map(str::to_owned), code: error.code() }
     }
 }
 
@@ -72,7 +67,7 @@ impl From<TextError> for Problem {
 
 impl From<PthError> for Problem {
     fn from(error: PthError) -> Self {
-        Self { message: error.to_string(), hint: Some(error.hint().to_owned()), code: "pth" }
+        Self { message: error.to_string(), hint: Some(error.hint().to_owned()), code: error.code() }
     }
 }
 

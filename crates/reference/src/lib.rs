@@ -1,4 +1,5 @@
-//! Plain-Rust twins of every kernel, in f64, written from the papers. Used by tests only; knows nothing of the engine.
+//! Plain-Rust twins of every kernel, in f64, written from the papers, for tests; [`dequantize`] also serves training on
+//! the CPU. Knows nothing of the engine.
 //!
 //! One file an operation, named as its kernel in `shaders/`; the gradient stands below the forward, in the same order of
 //! arguments, and a gradient is called `d` + the name of what it is the gradient of. All arrays are row-major slices.

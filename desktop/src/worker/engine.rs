@@ -5,18 +5,15 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use adapter_engine::gpu::{Gpu, GpuOptions};
+use adapter_engine::gpu::{Gpu, GpuOptions, Tier};
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_host::{FoundAdapter, ModelFile, Problem, Stage, built_in, fitting_adapter};
+use adapter_host::{FoundAdapter, ModelCard, ModelFile, Problem, Stage, built_in, fitting_adapter};
 use pollster::block_on;
 
 use super::teach::{self, Ground};
-use super::{
-    AdapterKey, AdapterSource, Command, Event, Events, GateChoice, LoadStage, LoadedAdapter, LoadedModel, Stop,
-};
-use adapter_host::ModelCard;
+use super::{AdapterKey, AdapterSource, Command, Event, Events, LoadStage, LoadedAdapter, LoadedModel, Stop};
 
 /// A model that can answer.
 pub(super) struct Ready {
@@ -158,7 +155,7 @@ impl Engine {
         };
         let _ = stage(LoadStage::Header, 0, 0);
         let file = ModelFile::open(path)?;
-        let card = ModelCard::of(&file, context)?;
+        ModelCard::of(&file, context, Tier::default())?; // what cannot run is found before the old model leaves
         let tokenizer = file.tokenizer()?;
         let template = ChatTemplate::from_vocab(&tokenizer)?;
         let inside = built_in(&file, None)?;
@@ -166,6 +163,7 @@ impl Engine {
         self.ready = None;
         let _ = stage(LoadStage::Gpu, 0, 0);
         let gpu = self.open_gpu()?;
+        let card = ModelCard::of(&file, context, gpu.tier())?;
         let mut last = 0;
         let model = file.load(&gpu, &mut |step, done, total| {
             let step = if step == Stage::Kernels { LoadStage::Kernels } else { LoadStage::Weights };
@@ -219,7 +217,7 @@ impl Engine {
 
     fn add_adapter(&mut self, source: &AdapterSource) -> Result<LoadedAdapter, Problem> {
         let ready = self.ready.as_ref().ok_or_else(no_model)?;
-        let found = fitting_adapter(&source.path, source.gate.map(GateChoice::kind), None, &ready.file)?;
+        let found = fitting_adapter(&source.path, source.gate, None, &ready.file)?;
         for warning in &found.warnings {
             self.events.send(Event::Warning(format!("{}: {warning}", found.name)));
         }

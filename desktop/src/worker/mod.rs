@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use adapter_engine::adapter::GateKind;
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::{Sampling, text};
 use adapter_host::Problem;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::Finish;
 use adapter_host::ModelCard;
 
-pub use teach::{GateChoice, Plan, TeachEnd, TeachEvent, TeachSettings};
+pub use teach::{Plan, TeachEnd, TeachEvent, TeachSettings};
 
 /// Asks for work to end soon. Clones share the wish.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +189,7 @@ pub struct AdapterSource {
     pub path: PathBuf,
     /// What its gates mean, where it does not say so itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateChoice>,
+    pub gate: Option<GateKind>,
 }
 
 /// An adapter that is ready.

@@ -137,7 +137,7 @@ fn models_and_adapters_are_dropped_switched_and_compared() {
         std::thread::sleep(std::time::Duration::from_millis(10));
         window.settle();
     }
-    window.press("one a head, tanh (the paper)");
+    window.press("one gate a head, through tanh (the paper)");
     window.wait("the adapter", |app| app.newest_notice().is_some_and(|text| text.contains("adapter-paper is on")));
     // A file that is none is explained and changes nothing.
     *window.chosen.lock().expect("not poisoned") = Some(chat_model().to_owned());

@@ -182,3 +182,16 @@ fn another_model_of_the_same_sizes_is_a_warning() {
     bytes[(tensor.offset + tensor.size_bytes / 2) as usize] ^= 1;
     assert_ne!(BaseModel::of(&gguf, &bytes).unwrap().hash, base.hash);
 }
+
+/// The page cannot ask the engine before it has loaded it: its list is written down, and compared here.
+#[test]
+fn the_page_offers_the_engine_s_kinds_of_gates() {
+    let path = adapter_tests::data("").join("../../web/src/gates.ts");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let found: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("[\"")?.strip_suffix("\"],"))
+        .map(|row| row.split("\", \"").collect())
+        .collect();
+    assert_eq!(found, GateKind::ALL.map(|kind| vec![kind.name(), kind.words()]));
+}

@@ -31,6 +31,9 @@ impl From<adapter_engine::Error> for Failure {
             adapter_engine::Error::Gpu(GpuError::SelfTest { .. }) => "wrong-numbers",
             adapter_engine::Error::Gpu(GpuError::Validation { .. } | GpuError::Shader(_)) => "engine-bug",
             adapter_engine::Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
+            adapter_engine::Error::Adapter(AdapterError::PeftCannotHold { .. }) => "peft",
+            // The page says the same to all the others.
+            adapter_engine::Error::Adapter(_) => "adapter",
             other => other.code(),
         };
         Self { code, message: error.to_string(), hint: error.hint().map(str::to_owned), details: format!("{error:?}") }

@@ -1,14 +1,13 @@
 //! A model, its adapters, and conversations with it.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use adapter_engine::adapter::{AdapterError, AdapterFile, BaseModel, GateKind};
+use adapter_engine::adapter::{AdapterFile, BaseModel, GateKind};
 use adapter_engine::formats::{Gguf, TensorType};
-use adapter_engine::gpu::Gpu;
+use adapter_engine::gpu::{Gpu, Tier};
 use adapter_engine::model::Config;
-use adapter_engine::session::{Rows, SessionOptions};
+use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::text::{ChatTemplate, Special, Tokenizer, VocabSource};
 use adapter_engine::{Session, self_test as engine_self_test};
 use wasm_bindgen::prelude::*;
@@ -107,14 +106,18 @@ impl Model {
     /// # Errors
     /// Too little memory.
     pub fn chat(&self, context: Option<u32>) -> Result<Chat, Failure> {
-        let options = SessionOptions {
-            context: Some(context.unwrap_or(DEFAULT_CONTEXT)),
-            // The same chat with and without its adapter.
-            kept_conversations: 1,
-            ..SessionOptions::default()
-        };
-        let session = Session::new(&self.0.model, &options)?;
+        let session = Session::new(&self.0.model, &chat_options(context.unwrap_or(DEFAULT_CONTEXT)))?;
         Ok(Chat::new(Rc::clone(&self.0), session))
+    }
+
+    /// Bytes on the GPU for weights and a conversation that fills `context` positions.
+    ///
+    /// # Errors
+    /// None for a model that is loaded.
+    #[wasm_bindgen(js_name = memoryBytes)]
+    pub fn memory_bytes(&self, context: u32) -> Result<f64, Failure> {
+        let (config, tier) = (self.0.model.config(), self.0.model.gpu().tier());
+        Ok(session::memory(&self.0.gguf, config, tier, &chat_options(context), context)?.total() as f64)
     }
 
     /// Runs one token and one chunk through the model, so that its shaders are compiled before anybody waits for them.
@@ -163,7 +166,7 @@ impl Model {
     pub fn adapter_from_gguf(&self, file: Blob) -> Result<Adapter, Failure> {
         let source = BlobSource::new(file)?;
         let gguf = Gguf::read(&source)?;
-        let (name, file) = AdapterFile::from_gguf(&gguf, &source)?.ok_or(AdapterError::NoAdapter)?;
+        let (name, file) = AdapterFile::required_from_gguf(&gguf, &source)?;
         self.adapter(&name, &file)
     }
 
@@ -186,34 +189,30 @@ pub async fn self_test(gpu: &Gpu, gguf: &Gguf) -> Result<usize, adapter_engine::
     Ok(formats.len())
 }
 
+/// How a chat's conversation is made.
+fn chat_options(context: u32) -> SessionOptions {
+    // The same chat with and without its adapter.
+    SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() }
+}
+
 /// What the header of a model says.
 pub fn describe(gguf: &Gguf, source: &BlobSource) -> Result<ModelInfo, Failure> {
     let config = Config::from_gguf(gguf, source)?;
-    let mut elements: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for tensor in gguf.tensors() {
-        *elements.entry(tensor.tensor_type.name()).or_default() += tensor.elements();
-    }
-    let parameters = elements.values().sum();
-    let quantization = elements.iter().max_by_key(|(_, elements)| **elements).map_or("", |(name, _)| name);
-    let kv_channels = u64::from(config.n_kv_heads) * u64::from(config.head_dim);
-    // Keys and values in f32.
-    let cache_bytes_per_token = u64::from(config.n_layers) * kv_channels * 2 * 4;
     let default_context = DEFAULT_CONTEXT.min(config.n_context);
-    let weights: u64 = gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum();
+    let memory = session::memory(gguf, &config, Tier::default(), &chat_options(default_context), default_context)?;
     let licence = gguf.metadata.optional::<&str>("general.license")?.map(str::to_owned);
     let adapter = AdapterFile::from_gguf(gguf, source)?.map(|(name, _)| name);
     Ok(ModelInfo {
-        quantization,
+        quantization: gguf.main_type(),
         licence,
         file_bytes: gguf.file_bytes,
-        parameters,
+        parameters: gguf.n_parameters(),
         layers: config.n_layers,
         channels: config.n_channels,
         heads: config.n_heads,
         vocabulary: config.n_vocab,
         context: config.n_context,
-        cache_bytes_per_token,
-        memory_bytes: weights + cache_bytes_per_token * u64::from(default_context),
+        memory_bytes: memory.total(),
         default_context,
         adapter,
         name: config.name,

@@ -39,9 +39,7 @@ export interface ModelInfo {
     vocabulary: number;
     /** Positions the model was trained for. */
     context: number;
-    /** Bytes of keys and values a position needs. */
-    cacheBytesPerToken: number;
-    /** Bytes on the GPU for weights and a conversation of `defaultContext` positions. */
+    /** Bytes on the GPU for weights and a conversation that fills `defaultContext` positions. */
     memoryBytes: number;
     defaultContext: number;
     /** Name of the adapter inside the file. */
@@ -140,7 +138,6 @@ pub struct ModelInfo {
     pub heads: u32,
     pub vocabulary: u32,
     pub context: u32,
-    pub cache_bytes_per_token: u64,
     pub memory_bytes: u64,
     pub default_context: u32,
     #[serde(skip_serializing_if = "Option::is_none")]

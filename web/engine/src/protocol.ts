@@ -18,6 +18,8 @@ export interface Loaded {
   gpu: GpuInfo;
   /** Positions of a conversation. */
   context: number;
+  /** Bytes on the GPU when a conversation fills its context. */
+  memoryBytes: number;
   /** Tensors with scales that are not finite. */
   damaged: string[];
   /** The adapter inside the model's file. */

@@ -99,8 +99,9 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
     context = wanted;
     await stage("shaders", () => opened.warmUp());
     const inside = opened.adapterInside();
+    const positions = chat("chat").context;
     return {
-      model: opened.info(), gpu: open.gpu(), context: chat("chat").context, damaged: opened.damagedTensors(), times, tuning,
+      model: opened.info(), gpu: open.gpu(), context: positions, memoryBytes: opened.memoryBytes(positions), damaged: opened.damagedTensors(), times, tuning,
       ...(inside ? { adapter: keep(inside) } : {}),
     };
   },

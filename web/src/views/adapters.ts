@@ -3,22 +3,16 @@
 import { EngineError } from "../../engine/src/index.js";
 import { app } from "../app.js";
 import { byId, h, icon, iconButton } from "../dom.js";
+import { GATES } from "../gates.js";
 import { toast } from "../notices.js";
 import { pick } from "./models.js";
-
-/** What bare files do not say about themselves. */
-const KINDS: [string, string][] = [
-  ["paper", "one gate a head, through tanh (the paper)"],
-  ["linear", "one gate a head, as it is (litgpt)"],
-  ["peft", "one gate a layer, as it is (PEFT)"],
-];
 
 const stem = (name: string) => name.replace(/\.[^.]+$/, "");
 
 /** Asks what the gates of a bare file mean. */
 function askKind(name: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const buttons = KINDS.map(([kind, words]) => h("button", { type: "button", on: { click: () => { resolve(kind); dialog.close(); } } }, words));
+    const buttons = GATES.map(([kind, words]) => h("button", { type: "button", on: { click: () => { resolve(kind); dialog.close(); } } }, words));
     const dialog: HTMLDialogElement = h("dialog", { class: "small", aria: { label: "What the gates mean" } },
       h("div", { class: "dialog-body" }, h("h2", {}, "What do its gates mean?"),
         h("p", {}, `${name} does not say how its gates are to be read, and a wrong guess would answer nonsense.`),

@@ -144,7 +144,7 @@ function aboutModel(): HTMLElement {
       ["Weights", `${count(model.parameters)} parameters, ${model.quantization}, ${bytes(model.fileBytes)}`],
       ["Shape", `${model.layers} layers of ${model.channels} channels, ${model.heads} heads`],
       ["Context", `${loaded.context.toLocaleString("en-US")} of ${model.context.toLocaleString("en-US")} tokens`],
-      ["GPU memory", `about ${bytes(model.fileBytes + model.cacheBytesPerToken * loaded.context)} when the context is full`],
+      ["GPU memory", `about ${bytes(loaded.memoryBytes)} when the context is full`],
       ["Licence", model.licence ?? "not stated in the file"],
       ["GPU", `${gpu.name || "not named by the browser"}, ${gpu.tier}`],
     ];

@@ -3,6 +3,7 @@
 import { app } from "../app.js";
 import { byId, h, icon } from "../dom.js";
 import { bytes, count, integer, seconds } from "../format.js";
+import { GATES } from "../gates.js";
 import { announce } from "../live.js";
 import { card, toast } from "../notices.js";
 import { current } from "../route.js";
@@ -24,12 +25,6 @@ const NUMBERS: [NumberKey, string, string, string, [min: string, max: string, st
   ["validationShare", "Share kept for measuring", "0.1", "Rows that are not learnt, so that learning by heart shows", ["0", "0.9", "any"]],
   ["patience", "Patience", "no limit", "Stop after so many validations without gain", ["1", "1000", "1"]],
   ["seed", "Seed", "0", "The same seed gives the same run on the same machine", ["0", "4294967295", "1"]],
-];
-
-const GATES: [string, string][] = [
-  ["paper", "one a head, through tanh (the paper)"],
-  ["linear", "one a head"],
-  ["peft", "one a layer: Hugging Face PEFT can load it"],
 ];
 
 const STAGES = { module: "Fetching the training module", gpu: "Opening the GPU", weights: "Streaming the weights to the GPU", asking: "Asking before anything is learnt", shaders: "Compiling shaders and taking the first step" };

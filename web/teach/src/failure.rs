@@ -49,10 +49,7 @@ impl<T> OrFailure<T> for Result<T, adapter_engine::Error> {
 
 impl<T> OrFailure<T> for Result<T, AdapterError> {
     fn or_failure(self) -> Result<T, Failure> {
-        self.map_err(|error| match error {
-            AdapterError::PeftCannotHold { .. } => Failure::new("peft", error.to_string(), error.hint()),
-            other => other.into(),
-        })
+        self.map_err(Failure::from)
     }
 }
 

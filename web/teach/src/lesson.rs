@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use adapter_browser::{BlobSource, Failure, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
 use adapter_engine::formats::Gguf;
+use adapter_engine::gpu::Tier;
 use adapter_engine::model::{Config, weight_bytes};
+use adapter_engine::session::{self, SessionOptions};
 use adapter_engine::text::{Message, RenderOptions, Tokenizer, VocabSource, encode_chat};
 use adapter_engine::train::memory;
 use adapter_finetune::data::{
@@ -133,8 +135,10 @@ impl Lesson {
             training.rows as f64 * f64::from(*batch_tokens) / (training.tokens as f64).max(f64::from(*batch_tokens));
         let weights = weight_bytes(&self.gguf)?;
         let needed = memory(&self.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
-        let kv_channels = u64::from(self.config.n_kv_heads) * u64::from(self.config.head_dim);
-        let cache = u64::from(self.config.n_layers) * kv_channels * 2 * 4 * self.sample_context(*max_tokens);
+        let context = self.sample_context(*max_tokens);
+        let options = SessionOptions { context: Some(context), ..SessionOptions::default() };
+        let answers = session::memory(&self.gguf, &self.config, Tier::default(), &options, context)?;
+        let answers = answers.total() - answers.weights;
         let problems = file.problems.iter().map(|problem| RowProblem {
             line: problem.place.line,
             row: problem.place.row,
@@ -155,7 +159,7 @@ impl Lesson {
             length: shape.adapter_len,
             gate: shape.kind.name(),
             parameters: shape.n_parameters(),
-            model_parameters: self.gguf.tensors().iter().map(adapter_engine::formats::TensorInfo::elements).sum(),
+            model_parameters: self.gguf.n_parameters(),
             steps: recipe.n_steps,
             batch_tokens: *batch_tokens,
             rows_a_step,
@@ -163,7 +167,7 @@ impl Lesson {
             warmup: recipe.warmup_steps,
             official_rate: official_rate(rows_a_step),
             validate_every: *validate_every,
-            memory_bytes: needed.total() + cache,
+            memory_bytes: needed.total() + answers,
             memory: vec![
                 ("weights", needed.weights),
                 ("activations of a block", needed.activations),
@@ -171,7 +175,7 @@ impl Lesson {
                 ("logits", needed.logits),
                 ("prompt keys and values", needed.adapter),
                 ("adapter and optimizer", needed.optimizer),
-                ("sample answers", cache),
+                ("sample answers", answers),
             ],
             peft: shape.kind.shape == GateShape::Scalar,
         })
@@ -211,10 +215,10 @@ impl Lesson {
 
 impl Lesson {
     /// As [`Self::sample_context_of`], before the questions are known: no prompt is longer than a row.
-    fn sample_context(&self, max_tokens: u32) -> u64 {
+    fn sample_context(&self, max_tokens: u32) -> u32 {
         let longest = self.dataset.report.training.max_len.max(self.dataset.report.validation.max_len);
         let longest = u32::try_from(longest).unwrap_or(max_tokens);
-        u64::from(self.sample_context_of(longest, usual::SAMPLE_TOKENS))
+        self.sample_context_of(longest, usual::SAMPLE_TOKENS)
     }
 
     /// The model as adapters remember it.

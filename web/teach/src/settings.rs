@@ -50,9 +50,9 @@ impl TeachSettings {
             return Err(refused("the number of prompt tokens", &length, "at least 1"));
         }
         let kind = match &self.gate {
-            None => GateKind::PAPER,
+            None => GateKind::default(),
             Some(name) => GateKind::from_name(name)
-                .ok_or_else(|| refused("the kind of gates", name, "paper, linear, peft or scalar-tanh"))?,
+                .ok_or_else(|| refused("the kind of gates", name, &GateKind::ALL.map(GateKind::name).join(", ")))?,
         };
         Ok(AdapterShape::new(config, n_layers, length, kind))
     }

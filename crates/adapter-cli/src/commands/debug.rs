@@ -11,7 +11,7 @@ use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::failure::Failure;
-use crate::flags::{Gate, Global, Gradients, Logits, Tokenize};
+use crate::flags::{Global, Gradients, Logits, Tokenize};
 use crate::load::{self, ModelFile};
 use crate::output::Readers;
 use crate::{interrupt, output};
@@ -81,7 +81,7 @@ pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
         ));
     }
     let _busy = interrupt::busy();
-    let (_, adapter) = load::adapter_file(&flags.adapter, flags.gate.map(Gate::kind), None)?;
+    let (_, adapter) = load::adapter_file(&flags.adapter, flags.gate, None)?;
     let file = ModelFile::open(&load::model_path(&flags.model)?)?;
     let gpu = load::gpu(global, false)?;
     let model = file.load(&gpu)?;

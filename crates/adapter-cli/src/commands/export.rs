@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use adapter_engine::adapter::{AdapterError, AdapterFile};
 
 use crate::failure::Failure;
-use crate::flags::{Export, Form, Gate};
+use crate::flags::{Export, Form};
 use crate::load::{self, ModelFile};
 use crate::output::{self, Readers, printable};
 
@@ -18,7 +18,7 @@ pub fn run(flags: &Export) -> Result<(), Failure> {
     let inputs = inputs(&flags.model, flags.adapter.as_deref());
     refuse_input(&flags.out, &inputs)?;
     let model = ModelFile::open(&flags.model)?;
-    let kind = flags.gate.map(Gate::kind);
+    let kind = flags.gate;
     let (name, adapter) = match &flags.adapter {
         Some(path) => load::fitting_adapter(path, kind, flags.adapter_len, &model)?,
         None => load::built_in(&model, kind)?.ok_or_else(|| {

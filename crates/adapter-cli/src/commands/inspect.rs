@@ -12,7 +12,7 @@ use pollster::block_on;
 
 use super::inspect_adapter;
 use crate::failure::Failure;
-use crate::flags::{Gate, Global, Inspect};
+use crate::flags::{Global, Inspect};
 use crate::load;
 use crate::output::{self, Align, Table, printable, shortened};
 
@@ -30,7 +30,7 @@ pub fn run(global: &Global, flags: &Inspect) -> Result<(), Failure> {
     let path = &flags.path;
     let is_safetensors = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
     if path.is_dir() || is_safetensors || load::is_pth(path) {
-        return inspect_adapter::run(path, flags.gate.map(Gate::kind));
+        return inspect_adapter::run(path, flags.gate);
     }
     let source = load::open_file(path)?;
     let (partial, error) = Gguf::read_partial(&source);

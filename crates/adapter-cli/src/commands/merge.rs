@@ -7,7 +7,7 @@ use adapter_engine::formats::GgufWriteError;
 
 use super::export::{inputs, refuse_input};
 use crate::failure::Failure;
-use crate::flags::{Gate, Merge};
+use crate::flags::Merge;
 use crate::interrupt;
 use crate::load::{self, ModelFile};
 use crate::output::{self, Readers, printable};
@@ -32,7 +32,7 @@ pub fn run(flags: &Merge) -> Result<(), Failure> {
     refuse_input(&flags.out, &inputs(&flags.model, Some(&flags.adapter)))?;
     let _busy = interrupt::busy();
     let model = ModelFile::open(&flags.model)?;
-    let (name, file) = load::fitting_adapter(&flags.adapter, flags.gate.map(Gate::kind), None, &model)?;
+    let (name, file) = load::fitting_adapter(&flags.adapter, flags.gate, None, &model)?;
     let bar = output::bar(model.gguf.file_bytes, "Copying {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}");
     let mut progress = |done, total| {
         bar.set_length(total);

@@ -319,7 +319,7 @@ mod tests {
         writer.start(&mut header).expect("a header that can be read");
         let file = HeaderOnly(header, 4 << 30);
         let gguf = Gguf::read(&file).expect("a GGUF file");
-        let weights: u64 = gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
+        let weights: u64 = gguf.n_parameters();
         assert_eq!(weights, 6_738_415_616, "LLaMA 7B's own count");
         let config = Config::from_gguf(&gguf, &file).expect("a LLaMA");
         let on_gpu = adapter_engine::model::weight_bytes(&gguf).expect("sizes");

@@ -12,6 +12,20 @@ pub enum AdapterError {
         /// The parser's words.
         reason: String,
     },
+    /// An adapter of another method.
+    #[error("the adapter is {what}: {because}")]
+    OtherMethod {
+        /// The method in words.
+        what: String,
+        /// By what it was known.
+        because: String,
+    },
+    /// A model where an adapter was wanted.
+    #[error("the file is a whole model, not an adapter: {because}")]
+    WholeModel {
+        /// By what it was known.
+        because: String,
+    },
     /// `adapter_config.json` cannot be used.
     #[error("adapter_config.json: {reason}")]
     Config {
@@ -19,8 +33,11 @@ pub enum AdapterError {
         reason: String,
     },
     /// A GGUF file without an adapter in it.
-    #[error("the GGUF file holds no adapter")]
-    NoAdapter,
+    #[error("the GGUF file holds no adapter: it is {what}")]
+    NoAdapter {
+        /// What its metadata say.
+        what: String,
+    },
     /// A model that holds an adapter, where the model alone was wanted.
     #[error("the model file already holds the adapter {name:?}")]
     AlreadyMerged {
@@ -111,27 +128,48 @@ pub enum AdapterError {
 }
 
 impl AdapterError {
+    /// A short name that programs can match on: `adapter`, or one that begins with it where a program can say more than
+    /// [`Self::hint`] does.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KindUnknown => "adapter-kind",
+            Self::KindMismatch { .. } => "adapter-kind-mismatch",
+            Self::NoAdapter { .. } => "adapter-none",
+            Self::PeftCannotHold { .. } => "adapter-peft",
+            Self::TooLong { .. } => "adapter-too-long",
+            Self::NotSafetensors { .. } | Self::Config { .. } | Self::Metadata { .. } | Self::Shape { .. } => {
+                "adapter-damaged"
+            }
+            _ => "adapter",
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::KindUnknown => {
-                "say it with --gate paper (a head each, tanh), --gate linear (a head each) or --gate peft"
+            Self::OtherMethod { .. } => {
+                "LLaMA-Adapters run here (ADAPTION_PROMPT in PEFT); an adapter of another method can be merged into its model by \
+                 the program that made it, and the merged model converted to GGUF"
             }
-            Self::KindMismatch { .. } => "leave --gate out, or give the kind the adapter was trained with",
+            Self::WholeModel { .. } => {
+                "a GGUF file is loaded as a model; models of other formats are converted with llama.cpp's convert_hf_to_gguf.py"
+            }
+            Self::KindUnknown => "say which kind it was trained with: paper, linear, peft or scalar-tanh",
+            Self::KindMismatch { .. } => "name no kind, or the one the adapter was trained with",
             Self::OtherModel { .. } => "load the model the adapter was trained on",
             Self::Missing { .. } | Self::Unknown { .. } => {
                 "the names must be base_model.model.model.layers.N.self_attn.adaption_prompt and .adaption_gate (PEFT), \
                  prompts and gates (our safetensors), or blk.N.adapter_prompt.weight and blk.N.adapter_gate.weight (GGUF)"
             }
-            Self::NoAdapter => "a model is given with --model; `adapter-cli inspect` shows what a file holds",
+            Self::NoAdapter { .. } => "load it as a model, or choose the adapter's own file",
             Self::AlreadyMerged { .. } => "name the model without an adapter, or export the adapter from this file",
             Self::PeftCannotHold { .. } => {
-                "export as safetensors or gguf, which hold every kind, or train with --gate peft"
+                "export as safetensors or gguf, which hold every kind; PEFT's own kind is one raw gate a layer (peft)"
             }
             Self::NotFinite { .. } => "the training went wrong; take an earlier checkpoint",
-            Self::TooLong { .. } => "train with a shorter --adapter-len",
+            Self::TooLong { .. } => "train with a shorter prompt",
             Self::NotSafetensors { .. } | Self::Config { .. } | Self::Metadata { .. } | Self::Shape { .. } => {
-                "save the adapter again; `adapter-cli inspect` shows what a file holds"
+                "save the adapter again with the program that trained it"
             }
         }
     }

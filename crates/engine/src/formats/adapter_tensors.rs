@@ -1,13 +1,20 @@
-//! Names of the tensors that an adapter has in GGUF, alone or inside its model's file: `blk.3.adapter_gate.weight`.
+//! Names by which an adapter is found inside a GGUF file, whoever reads it: a model that leaves it out, or the adapter itself.
 
 use super::{Gguf, GgufError};
 
-/// The prompt of a layer.
+/// The metadata key that says which method an adapter is of; llama.cpp writes `lora` there.
+pub const TYPE_KEY: &str = "adapter.type";
+/// A prompt `[C, A]` of a LLaMA-Adapter, behind `blk.N.`.
 pub const PROMPT: &str = "adapter_prompt.weight";
-/// The gates of a layer.
+/// The gates `[H]` or `[1]` of a LLaMA-Adapter, behind `blk.N.`.
 pub const GATE: &str = "adapter_gate.weight";
 
-/// The layer and part of a tensor that belongs to an adapter.
+/// A layer as names have it: no sign, no zeros in front, and not the largest number, so that one more is a number.
+pub fn layer_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|layer: &u32| *layer < u32::MAX && layer.to_string() == text)
+}
+
+/// The layer and part of a tensor that belongs to an adapter: `blk.3.adapter_gate.weight`.
 pub fn part_of(name: &str) -> Option<(u32, &str)> {
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
     Some((layer_number(layer)?, part)).filter(|_| [PROMPT, GATE].contains(&part))
@@ -18,15 +25,14 @@ pub fn is_adapter_tensor(name: &str) -> bool {
     part_of(name).is_some()
 }
 
-/// Whether the file holds an adapter and no model.
+/// The method of a file that holds nothing but an adapter (`general.type` = `adapter`), empty where it names none; `None` for
+/// every other file.
 ///
 /// # Errors
-/// A `general.type` that is no text.
-pub fn holds_adapter_only(gguf: &Gguf) -> Result<bool, GgufError> {
-    Ok(gguf.metadata.optional::<&str>("general.type")? == Some("adapter"))
-}
-
-/// A layer as names have it: no sign, no zeros in front, and not the largest number, so that one more is a number.
-pub fn layer_number(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|layer: &u32| *layer < u32::MAX && layer.to_string() == text)
+/// Keys of another type than text.
+pub fn lone_adapter(gguf: &Gguf) -> Result<Option<&str>, GgufError> {
+    match gguf.metadata.optional::<&str>("general.type")? {
+        Some("adapter") => Ok(Some(gguf.metadata.optional::<&str>(TYPE_KEY)?.unwrap_or_default())),
+        _ => Ok(None),
+    }
 }

@@ -10,6 +10,8 @@
 //! Versions 2 and 3, little-endian. Reading touches the header only; data is read per tensor, in pieces of the
 //! caller's choice, with [`TensorInfo::read_data`]. Source: `docs/gguf.md` and `src/gguf.cpp` of ggml.
 
+use std::collections::BTreeMap;
+
 use super::gguf_error::{Field, GgufError, shown};
 use super::gguf_header::{HeaderReader, read_error};
 pub use super::gguf_header::{MAX_HEADER_BYTES, MAX_STRING_BYTES};
@@ -167,6 +169,23 @@ impl Gguf {
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
+    }
+
+    /// Numbers of all tensors.
+    #[must_use]
+    pub fn n_parameters(&self) -> u64 {
+        self.tensors.iter().map(TensorInfo::elements).fold(0, u64::saturating_add)
+    }
+
+    /// ggml's name of the format that most numbers are stored in, as in `Q4_1`; empty without tensors.
+    #[must_use]
+    pub fn main_type(&self) -> &'static str {
+        let mut elements: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for tensor in &self.tensors {
+            let n = elements.entry(tensor.tensor_type.name()).or_default();
+            *n = n.saturating_add(tensor.elements());
+        }
+        elements.into_iter().max_by_key(|(_, elements)| *elements).map_or("", |(name, _)| name)
     }
 
     /// The tensor of this name, if there is one.

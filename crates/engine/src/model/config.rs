@@ -3,7 +3,7 @@
 use super::architecture::Architecture;
 use super::loader::read_floats;
 use crate::Error;
-use crate::formats::adapter_tensors::holds_adapter_only;
+use crate::formats::adapter_tensors::lone_adapter;
 use crate::formats::{Gguf, ReadAt};
 use crate::ops::heads::Heads;
 use crate::ops::rope::{Rope, Scaling};
@@ -65,8 +65,8 @@ impl Config {
     /// # Errors
     /// Another architecture, missing or contradicting metadata, or a feature the engine does not run; each by name.
     pub fn from_gguf(gguf: &Gguf, source: &dyn ReadAt) -> Result<Self, Error> {
-        if holds_adapter_only(gguf)? {
-            return Err(Error::NotAModel);
+        if let Some(method) = lone_adapter(gguf)? {
+            return Err(Error::NotAModel { method: method.chars().take(64).collect() });
         }
         let meta = &gguf.metadata;
         let architecture = Architecture::find(meta.str("general.architecture")?)?;

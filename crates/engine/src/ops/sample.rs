@@ -3,10 +3,7 @@
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants};
 use crate::sampler::Sampling;
 
-/// Length of the ring of recent ids.
-pub const HISTORY: u32 = 256;
-/// Most candidates the sampling kernel sorts.
-pub const MAX_TOP_K: u32 = 256;
+pub use crate::sampler::{HISTORY, MAX_TOP_K};
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

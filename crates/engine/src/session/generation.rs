@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::lookup::Lookup;
-use super::{AHEAD, PlanKey, Session};
+use super::plans::PlanKey;
+use super::{AHEAD, Session};
 use crate::Error;
 use crate::gpu::Step;
 use crate::sampler::Sampling;
@@ -12,6 +13,8 @@ use crate::sampler::Sampling;
 pub struct Generation<'s> {
     session: &'s mut Session,
     sampling: Sampling,
+    /// The plan that samples on the GPU.
+    sample: PlanKey,
     on_cpu: bool,
     /// Read-backs not yet waited for, oldest first.
     in_flight: VecDeque<(wgpu::Buffer, wgpu::SubmissionIndex)>,
@@ -33,7 +36,8 @@ impl<'s> Generation<'s> {
         lookup: Option<Lookup>,
     ) -> Self {
         let (in_flight, ready) = (VecDeque::new(), VecDeque::new());
-        Self { session, sampling, on_cpu, in_flight, submitted, unread: None, ready, lookup }
+        let sample = PlanKey::Sample(sampling.clone());
+        Self { session, sampling, sample, on_cpu, in_flight, submitted, unread: None, ready, lookup }
     }
 
     /// The next id, or `None` when the context is full.
@@ -42,7 +46,7 @@ impl<'s> Generation<'s> {
     /// A lost GPU or too little memory for the growing cache.
     pub async fn next(&mut self) -> Result<Option<u32>, Error> {
         if let Some(id) = self.unread.take() {
-            self.session.ids.push(id);
+            self.session.conversation.ids.push(id);
         }
         if self.on_cpu {
             return self.next_on_cpu().await;
@@ -76,7 +80,7 @@ impl<'s> Generation<'s> {
         let Some(lookup) = &mut self.lookup else { return Ok(()) };
         // The ids under way are guessed, too: they are known before the step that checks the rest.
         let under_way = self.in_flight.len();
-        let Some(guessed) = lookup.guess(&self.session.ids, under_way, room) else { return Ok(()) };
+        let Some(guessed) = lookup.guess(&self.session.conversation.ids, under_way, room) else { return Ok(()) };
         let mut last = None;
         for expected in &guessed[..under_way] {
             last = self.receive().await?;
@@ -85,7 +89,7 @@ impl<'s> Generation<'s> {
                 return Ok(());
             }
         }
-        let Some(last) = last.or(self.session.ids.last().copied()) else { return Ok(()) };
+        let Some(last) = last.or(self.session.conversation.ids.last().copied()) else { return Ok(()) };
         let guessed = &guessed[under_way..];
         let found = self.verify(last, guessed).await?;
         let right = guessed.iter().zip(&found).take_while(|(guessed, found)| guessed == found).count();
@@ -94,7 +98,7 @@ impl<'s> Generation<'s> {
         self.ready.extend(found);
         self.checked(right as u32, guessed.len() as u32);
         // The last of them is not in the cache: the next step begins with it.
-        self.session.gpu().write(&self.session.next_id, 0, &found[right..]);
+        self.session.gpu().write(&self.session.buffers.next_id, 0, &found[right..]);
         Ok(())
     }
 
@@ -109,23 +113,18 @@ impl<'s> Generation<'s> {
         let (past, n) = (self.submitted, guessed.len() as u32 + 1);
         let session = &mut *self.session;
         session.reserve(past + n)?;
-        let blocks = PlanKey::Blocks { n_tokens: n, from_next_id: false };
-        let head = PlanKey::Head { first: 0, n };
-        session.blocks_plan(blocks)?;
-        session.head_plan(0, n)?;
-        session.make_verify_plan(n)?;
+        session.reserve_logits(n)?;
         let gpu = session.model.gpu().clone();
         let ids: Vec<u32> = [last].iter().chain(guessed).copied().collect();
-        gpu.write(&session.input_ids, 0, &ids);
+        gpu.write(&session.buffers.input_ids, 0, &ids);
         session.write_step(Step { past, n_tokens: n, draw: 0.0, history: past + 1 });
         let mut encoder = gpu.encoder();
-        session.plans[&blocks].encode(&gpu, &mut encoder);
-        session.plans[&head].encode(&gpu, &mut encoder);
-        if let Some((_, plan)) = &session.verify_plan {
-            plan.encode(&gpu, &mut encoder);
+        let blocks = PlanKey::Blocks { n_tokens: n, from_next_id: false };
+        for key in [blocks, PlanKey::Head { first: 0, n }, PlanKey::Verify { n_rows: n }] {
+            session.plan(&key)?.encode(&gpu, &mut encoder);
         }
         gpu.submit(encoder);
-        Ok(gpu.read(&session.guessed_ids, 0, n as usize).await?)
+        Ok(gpu.read(&session.buffers.checked_ids, 0, n as usize).await?)
     }
 
     /// Tokens that prompt lookup guessed in this answer, and how many of them were right.
@@ -142,10 +141,9 @@ impl<'s> Generation<'s> {
     fn step(&mut self) -> Result<(), Error> {
         let past = self.submitted;
         self.session.reserve(past + 1)?;
-        let key = PlanKey::Blocks { n_tokens: 1, from_next_id: true };
-        self.session.blocks_plan(key)?;
+        self.session.plan(&PlanKey::DECODE)?;
         self.submitted += 1;
-        self.submit(Some(key), 0, past)
+        self.submit(Some(&PlanKey::DECODE), 0, past)
     }
 
     /// Samples from row `row` of the activations that were submitted last.
@@ -153,28 +151,24 @@ impl<'s> Generation<'s> {
         self.submit(None, row, self.submitted - 1)
     }
 
-    fn submit(&mut self, blocks: Option<PlanKey>, row: u32, past: u32) -> Result<(), Error> {
+    fn submit(&mut self, blocks: Option<&PlanKey>, row: u32, past: u32) -> Result<(), Error> {
         let session = &mut *self.session;
-        session.head_plan(row, 1)?;
-        let head = PlanKey::Head { first: row, n: 1 };
+        session.reserve_logits(1)?;
         let draw = self.sampling.draw(past);
         session.write_step(Step { past, n_tokens: 1, draw, history: past + 1 });
         let gpu = session.model.gpu().clone();
         let mut encoder = gpu.encoder();
         if let Some(key) = blocks {
-            session.plans[&key].encode(&gpu, &mut encoder);
+            session.plan(key)?.encode(&gpu, &mut encoder);
         }
-        session.plans[&head].encode(&gpu, &mut encoder);
+        session.plan(&PlanKey::Head { first: row, n: 1 })?.encode(&gpu, &mut encoder);
         if self.on_cpu {
             gpu.submit(encoder);
             return Ok(());
         }
-        session.make_sampling_plan(&self.sampling)?;
-        if let Some((_, plan)) = &session.sampling_plan {
-            plan.encode(&gpu, &mut encoder);
-        }
+        session.plan(&self.sample)?.encode(&gpu, &mut encoder);
         let staging = session.read_back.pop_front().unwrap_or_else(|| gpu.staging(4));
-        encoder.copy_buffer_to_buffer(session.next_id.raw(), 0, &staging, 0, 4);
+        encoder.copy_buffer_to_buffer(session.buffers.next_id.raw(), 0, &staging, 0, 4);
         let submission = gpu.submit(encoder);
         self.in_flight.push_back((staging, submission));
         Ok(())
@@ -182,18 +176,18 @@ impl<'s> Generation<'s> {
 
     /// Settings that keep more candidates than the GPU sorts: the logits come back and are sampled here.
     async fn next_on_cpu(&mut self) -> Result<Option<u32>, Error> {
-        if self.session.ids.len() as u32 > self.submitted {
+        if self.session.conversation.ids.len() as u32 > self.submitted {
             if self.submitted >= self.session.context {
                 return Ok(None);
             }
             // The caller has taken an id: it is the next step's input.
-            let id = self.session.ids[self.session.ids.len() - 1];
-            self.session.gpu().write(&self.session.next_id, 0, &[id]);
+            let id = self.session.conversation.ids[self.session.conversation.ids.len() - 1];
+            self.session.gpu().write(&self.session.buffers.next_id, 0, &[id]);
             self.step()?;
         }
         let n_vocab = self.session.model.config().n_vocab as usize;
-        let mut logits = self.session.gpu().read::<f32>(&self.session.logits, 0, n_vocab).await?;
-        self.sampling.penalize(&mut logits, &self.session.ids);
+        let mut logits = self.session.gpu().read::<f32>(&self.session.buffers.logits, 0, n_vocab).await?;
+        self.sampling.penalize(&mut logits, &self.session.conversation.ids);
         let id = self.sampling.choose(&logits, self.sampling.draw(self.submitted - 1));
         self.unread = Some(id);
         Ok(Some(id))
@@ -203,7 +197,7 @@ impl<'s> Generation<'s> {
 impl Drop for Generation<'_> {
     fn drop(&mut self) {
         // An id whose step was never submitted is not in the cache.
-        self.session.ids.truncate(self.submitted as usize);
+        self.session.conversation.ids.truncate(self.submitted as usize);
         self.session.read_back.extend(self.in_flight.drain(..).map(|(staging, _)| staging));
     }
 }

@@ -57,22 +57,13 @@ pub async fn gradients_with(trainer: &Trainer, file: &AdapterFile, batch: &Batch
         });
     }
     let strengths = file.effective_gates(config.n_heads).concat();
-    let (prompts, gates) = (gpu.buffer_with("prompts", &file.prompts)?, gpu.buffer_with("gates", &strengths)?);
-    let dprompts = gpu.buffer("gradient of prompts", prompts.size())?;
-    let dgates = gpu.buffer("gradient of gates", gates.size())?;
-    let operands = Operands {
-        prompts: prompts.raw(),
-        prompts_offset: 0,
-        gates: gates.raw(),
-        gates_offset: 0,
-        dprompts: dprompts.raw(),
-        dprompts_offset: 0,
-        dgates: dgates.raw(),
-        dgates_offset: 0,
-    };
+    let numbers = gpu.buffer_with("adapter", &[file.prompts.as_slice(), &strengths].concat())?;
+    let gradient = gpu.buffer("gradient of the adapter", numbers.size())?;
+    let operands = Operands { numbers: numbers.raw(), numbers_offset: 0, gradient: gradient.raw(), gradient_offset: 0 };
     trainer.submit(batch, operands, true)?;
     let losses = trainer.losses(batch).await?;
-    let to_strengths: Vec<f32> = gpu.read(&dgates, 0, strengths.len()).await?;
+    let mut dprompts: Vec<f32> = gpu.read(&gradient, 0, file.prompts.len() + strengths.len()).await?;
+    let to_strengths = dprompts.split_off(file.prompts.len());
     let through = to_strengths.iter().zip(&strengths).map(|(gradient, strength)| match file.kind.activation {
         GateActivation::Tanh => gradient * (1.0 - strength * strength),
         GateActivation::None => *gradient,
@@ -86,7 +77,7 @@ pub async fn gradients_with(trainer: &Trainer, file: &AdapterFile, batch: &Batch
     };
     Ok(AdapterGradients {
         loss: losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64,
-        dprompts: gpu.read(&dprompts, 0, file.prompts.len()).await?,
+        dprompts,
         dgates,
     })
 }

@@ -34,25 +34,18 @@ pub struct Trainer {
     prompts: Vec<PromptCache>,
 }
 
-/// Where a step reads the adapter and leaves its gradients; all f32.
+/// Where a step reads the adapter and leaves its gradient: one vector each, f32, in the order of
+/// [`Method::applied`](crate::adapter::Method::applied).
 #[derive(Debug, Clone, Copy)]
 pub struct Operands<'a> {
-    /// `[L_a, A, C]`
-    pub prompts: &'a wgpu::Buffer,
-    /// Byte offset into `prompts`.
-    pub prompts_offset: u64,
-    /// Strength of every head, activation applied: `[L_a, H]`.
-    pub gates: &'a wgpu::Buffer,
-    /// Byte offset into `gates`.
-    pub gates_offset: u64,
-    /// `[L_a, A, C]`
-    pub dprompts: &'a wgpu::Buffer,
-    /// Byte offset into `dprompts`.
-    pub dprompts_offset: u64,
-    /// `[L_a, H]`, to the strengths.
-    pub dgates: &'a wgpu::Buffer,
-    /// Byte offset into `dgates`.
-    pub dgates_offset: u64,
+    /// What the blocks take.
+    pub numbers: &'a wgpu::Buffer,
+    /// Byte offset into `numbers`.
+    pub numbers_offset: u64,
+    /// The gradient to each of them.
+    pub gradient: &'a wgpu::Buffer,
+    /// Byte offset into `gradient`.
+    pub gradient_offset: u64,
 }
 
 impl Trainer {
@@ -211,17 +204,23 @@ impl Trainer {
         self.model.gpu()
     }
 
+    /// Bytes of all prompts, behind which the gates' strengths lie.
+    fn n_prompt_bytes(&self) -> u64 {
+        u64::from(self.n_layers) * self.channel_bytes(self.adapter_len)
+    }
+
+    /// Bytes of a layer's strengths.
+    fn gate_bytes(&self) -> u64 {
+        u64::from(self.model.config().n_heads) * 4
+    }
+
     fn check_operands(&self, operands: Operands<'_>, backward: bool) -> Result<(), Error> {
-        let config = self.model.config();
-        let prompts = u64::from(self.n_layers) * u64::from(self.adapter_len) * u64::from(config.n_channels) * 4;
-        let gates = u64::from(self.n_layers) * u64::from(config.n_heads) * 4;
+        let wanted = self.n_prompt_bytes() + u64::from(self.n_layers) * self.gate_bytes();
         let all = [
-            ("prompts", operands.prompts, operands.prompts_offset, prompts),
-            ("gates", operands.gates, operands.gates_offset, gates),
-            ("gradients of prompts", operands.dprompts, operands.dprompts_offset, prompts),
-            ("gradients of gates", operands.dgates, operands.dgates_offset, gates),
+            ("numbers", operands.numbers, operands.numbers_offset),
+            ("the gradient", operands.gradient, operands.gradient_offset),
         ];
-        for (what, buffer, offset, wanted) in all.into_iter().take(if backward { 4 } else { 2 }) {
+        for (what, buffer, offset) in all.into_iter().take(if backward { 2 } else { 1 }) {
             if offset.checked_add(wanted).is_none_or(|end| end > buffer.size()) || !offset.is_multiple_of(4) {
                 return Err(Error::Config {
                     field: format!("buffer of {what}"),
@@ -329,12 +328,12 @@ impl Trainer {
         let (buffers, config) = (&self.buffers, self.model.config());
         let cache = &self.prompts[index as usize];
         let prompt_bytes = self.channel_bytes(self.adapter_len);
-        let gate_bytes = u64::from(config.n_heads) * 4;
+        let gate_bytes = self.gate_bytes();
         let encoder = recorder.encoder();
-        let from = operands.prompts_offset + u64::from(index) * prompt_bytes;
-        encoder.copy_buffer_to_buffer(operands.prompts, from, buffers.prompt.raw(), 0, prompt_bytes);
-        let from = operands.gates_offset + u64::from(index) * gate_bytes;
-        encoder.copy_buffer_to_buffer(operands.gates, from, cache.gate.raw(), 0, gate_bytes);
+        let from = operands.numbers_offset + u64::from(index) * prompt_bytes;
+        encoder.copy_buffer_to_buffer(operands.numbers, from, buffers.prompt.raw(), 0, prompt_bytes);
+        let from = operands.numbers_offset + self.n_prompt_bytes() + u64::from(index) * gate_bytes;
+        encoder.copy_buffer_to_buffer(operands.numbers, from, cache.gate.raw(), 0, gate_bytes);
         let prompt = block::Prompt {
             embeddings: &buffers.prompt,
             product: &buffers.prompt_product,
@@ -428,11 +427,11 @@ impl Trainer {
         recorder.launch(macs / 2, |plan| block.attention_backward(plan, gradients, prompt))?;
         let size = self.channel_bytes(self.adapter_len);
         let encoder = recorder.encoder();
-        let to = operands.dprompts_offset + u64::from(index) * size;
-        encoder.copy_buffer_to_buffer(buffers.prompt.raw(), 0, operands.dprompts, to, size);
-        let size = u64::from(self.model.config().n_heads) * 4;
-        let to = operands.dgates_offset + u64::from(index) * size;
-        encoder.copy_buffer_to_buffer(buffers.dgate.raw(), 0, operands.dgates, to, size);
+        let to = operands.gradient_offset + u64::from(index) * size;
+        encoder.copy_buffer_to_buffer(buffers.prompt.raw(), 0, operands.gradient, to, size);
+        let size = self.gate_bytes();
+        let to = operands.gradient_offset + self.n_prompt_bytes() + u64::from(index) * size;
+        encoder.copy_buffer_to_buffer(buffers.dgate.raw(), 0, operands.gradient, to, size);
         recorder.cut();
         Ok(())
     }

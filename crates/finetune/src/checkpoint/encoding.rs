@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use adapter_engine::adapter::ParameterTable;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -12,36 +13,38 @@ use crate::{Moments, Recipe, Snapshot, TrainError};
 
 /// Metadata key: steps that the moments hold.
 const TIME: &str = "time";
-/// In the order of [`Moments`]: mean and square of the prompts' gradient, then of the gates'.
-const TENSORS: [&str; 4] = ["prompts.moment_1", "prompts.moment_2", "gates.moment_1", "gates.moment_2"];
+/// The tensors of a parameter: mean of the gradient and of its square.
+fn tensor_names(parameter: &str) -> [String; 2] {
+    [format!("{parameter}.moment_1"), format!("{parameter}.moment_2")]
+}
 
-/// `optimizer.safetensors`: four F32 tensors shaped like what they belong to, metadata `time`; none before the first step.
+/// `optimizer.safetensors`: two F32 tensors a parameter (`prompts.moment_1`, ...) shaped like it, metadata `time`; none before the
+/// first step.
 pub(super) fn optimizer_bytes(snapshot: &Snapshot) -> Result<Vec<u8>, TrainError> {
     let wrong = |found: String, wanted: &str| TrainError::Setting {
         field: "the optimizer's state",
         found,
         wanted: wanted.to_owned(),
     };
-    let mut bytes = Vec::new();
+    let mut tensors = Vec::new();
     let mut time = None;
-    if let Some(Moments { time: done, prompts: [p1, p2], gates: [g1, g2] }) = &snapshot.moments {
-        let adapter = &snapshot.adapter;
-        let layers = adapter.n_layers as usize;
-        let prompts = vec![layers, adapter.adapter_len as usize, adapter.n_channels as usize];
-        let gates = vec![layers, adapter.gates.len() / layers.max(1)];
-        for (moment, numbers, shape) in [
-            (p1, adapter.prompts.len(), &prompts),
-            (p2, adapter.prompts.len(), &prompts),
-            (g1, adapter.gates.len(), &gates),
-            (g2, adapter.gates.len(), &gates),
-        ] {
-            if moment.len() != numbers {
-                return Err(wrong(format!("{} numbers", moment.len()), &format!("{numbers}, as the adapter has")));
+    let table = snapshot.adapter.parameters();
+    if let Some(Moments { time: done, first, second }) = &snapshot.moments {
+        for moment in [first, second] {
+            if moment.len() != table.n_numbers() {
+                let wanted = format!("{}, as the adapter has", table.n_numbers());
+                return Err(wrong(format!("{} numbers", moment.len()), &wanted));
             }
             if let n @ 1.. = moment.iter().filter(|value| !value.is_finite()).count() {
                 return Err(wrong(format!("{n} numbers that are not finite"), "finite"));
             }
-            bytes.push((shape.clone(), moment.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));
+        }
+        for parameter in &table {
+            for (name, moment) in tensor_names(parameter.name).into_iter().zip([first, second]) {
+                let numbers = table.part(parameter.name, moment);
+                let bytes: Vec<u8> = numbers.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((name, parameter.shape.clone(), bytes));
+            }
         }
         time = Some(HashMap::from([(TIME.to_owned(), done.to_string())]));
     }
@@ -49,17 +52,16 @@ pub(super) fn optimizer_bytes(snapshot: &Snapshot) -> Result<Vec<u8>, TrainError
         doing: "packing the optimizer's state",
         reason: error.to_string(),
     };
-    let tensors = TENSORS
-        .into_iter()
-        .zip(&bytes)
-        .map(|(name, (shape, bytes))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(refused)?;
-    safetensors::serialize(tensors, time).map_err(refused)
+    safetensors::serialize(views, time).map_err(refused)
 }
 
-/// Reads [`optimizer_bytes`].
-pub(super) fn moments(bytes: &[u8]) -> Result<Option<Moments>, String> {
+/// Reads [`optimizer_bytes`] of an adapter with these parameters.
+pub(super) fn moments(bytes: &[u8], table: &ParameterTable) -> Result<Option<Moments>, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     if file.is_empty() {
@@ -67,16 +69,19 @@ pub(super) fn moments(bytes: &[u8]) -> Result<Option<Moments>, String> {
     }
     let time = header.metadata().as_ref().and_then(|metadata| metadata.get(TIME)).ok_or("no time in its metadata")?;
     let time = time.parse().map_err(|_| format!("the time {time:?} in its metadata is no number"))?;
-    let floats = |name: &str| {
-        let tensor = file.tensor(name).map_err(|error| error.to_string())?;
-        if tensor.dtype() != Dtype::F32 {
-            return Err(format!("{name} is {:?} instead of F32", tensor.dtype()));
+    let [mut first, mut second] = [Vec::new(), Vec::new()];
+    for parameter in table {
+        for (name, moment) in tensor_names(parameter.name).into_iter().zip([&mut first, &mut second]) {
+            let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != parameter.shape {
+                let (dtype, shape) = (tensor.dtype(), tensor.shape());
+                return Err(format!("{name} is {dtype:?} {shape:?} instead of F32 {:?}", parameter.shape));
+            }
+            let (numbers, _) = tensor.data().as_chunks();
+            moment.extend(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         }
-        let (numbers, _) = tensor.data().as_chunks();
-        Ok(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>())
-    };
-    let [p1, p2, g1, g2] = TENSORS.map(floats);
-    Ok(Some(Moments { time, prompts: [p1?, p2?], gates: [g1?, g2?] }))
+    }
+    Ok(Some(Moments { time, first, second }))
 }
 
 /// `progress.json`

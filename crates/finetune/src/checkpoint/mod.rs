@@ -127,7 +127,8 @@ impl Checkpoint {
         let [adapter, optimizer, progress] = marker::read_whole(folder)?;
         let adapter = adapter_engine::adapter::AdapterFile::from_safetensors(&adapter, None)
             .map_err(|error| marker::unusable(folder, ADAPTER, error))?;
-        let moments = encoding::moments(&optimizer).map_err(|reason| marker::unusable(folder, OPTIMIZER, reason))?;
+        let moments = encoding::moments(&optimizer, &adapter.parameters())
+            .map_err(|reason| marker::unusable(folder, OPTIMIZER, reason))?;
         let stored = encoding::progress(&progress).map_err(|reason| marker::unusable(folder, PROGRESS, reason))?;
         let encoding::Stored { step, skipped, skipped_in_a_row, progress } = stored;
         Ok(Self { snapshot: Snapshot { adapter, moments, step, skipped, skipped_in_a_row }, progress })

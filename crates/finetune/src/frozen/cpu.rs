@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use adapter_engine::adapter::{AdapterShape, Method};
 use adapter_engine::formats::{Gguf, ReadAt, TensorInfo};
 use adapter_engine::model::Config;
 use adapter_engine::model::tensors::{self, Tensors};
@@ -10,6 +11,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::TrainError;
+use crate::trainable::part;
 use crate::zero_init_attention::{attention, gated_prompt_attention, heads, repeat_heads};
 
 /// A LLaMA of burn tensors. Takes 4 bytes a weight.
@@ -114,12 +116,11 @@ impl CpuLlama {
     }
 
     /// As [`super::Frozen::loss`].
-    pub(super) fn loss(
-        &self,
-        prompts: Tensor<3>,
-        strengths: Tensor<2>,
-        batch: &Batch,
-    ) -> Result<Tensor<1>, TrainError> {
+    pub(super) fn loss(&self, applied: Tensor<1>, method: &Method, batch: &Batch) -> Result<Tensor<1>, TrainError> {
+        let Method::AdaptionPrompt(shape) = method;
+        let table = shape.applied();
+        let prompts: Tensor<3> = part(&table, AdapterShape::PROMPTS, &applied)?;
+        let strengths: Tensor<2> = part(&table, AdapterShape::GATES, &applied)?;
         batch.check(u32::MAX, self.config.n_vocab)?;
         let (n_tokens, config) = (batch.n_tokens() as usize, &self.config);
         let first = config.n_layers as usize - prompts.dims()[0].min(config.n_layers as usize);

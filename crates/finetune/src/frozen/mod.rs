@@ -1,24 +1,25 @@
-//! The frozen model as one operation of burn's graph: prompts and gate strengths in, loss out.
+//! The frozen model as one operation of burn's graph: what the blocks take of an adapter in, loss out.
 //!
-//! Two forms of the same function. [`GpuLlama`] launches the engine's kernels on burn's own buffers (`seam.rs`, the only file
+//! Two forms of the same function. [`GpuLlama`] launches the engine's kernels on burn's own buffers (`gpu.rs`, the only file
 //! that names cubecl) and has a hand-written backward pass (`op.rs`). [`CpuLlama`] is written in plain burn operations on
 //! dequantized weights and leaves the backward pass to burn: slow and independent, for machines without a GPU and as a second
 //! opinion.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cpu;
+mod gpu;
 mod op;
-mod seam;
 
 use std::sync::Arc;
 
+use adapter_engine::adapter::Method;
 use adapter_engine::model::Config;
 use adapter_engine::train::Batch;
 use burn::tensor::{Device, Tensor};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use cpu::CpuLlama;
-pub use seam::GpuLlama;
+pub use gpu::GpuLlama;
 
 use crate::TrainError;
 
@@ -51,16 +52,17 @@ impl Frozen {
         }
     }
 
-    /// Mean cross entropy `[1]` over the targets of `batch`, with adaption prompts `[L_a, A, C]` and effective gate
-    /// strengths `[L_a, H]` in the last `L_a` layers.
+    /// Mean cross entropy `[1]` over the targets of `batch`, with an adapter of `method`: its numbers as the blocks take them, in
+    /// the order of [`Method::applied`].
     ///
     /// # Errors
     /// A batch or an adapter that does not fit the model, and what the GPU reports.
-    pub fn loss(&self, prompts: Tensor<3>, strengths: Tensor<2>, batch: &Batch) -> Result<Tensor<1>, TrainError> {
+    pub fn loss(&self, applied: Tensor<1>, method: &Method, batch: &Batch) -> Result<Tensor<1>, TrainError> {
         match self {
-            Self::Gpu(llama) => llama.loss(prompts, strengths, batch),
+            // The trainer's buffers are of the method's sizes already.
+            Self::Gpu(llama) => llama.loss(applied, batch),
             #[cfg(not(target_arch = "wasm32"))]
-            Self::Cpu(llama) => llama.loss(prompts, strengths, batch),
+            Self::Cpu(llama) => llama.loss(applied, method, batch),
         }
     }
 }

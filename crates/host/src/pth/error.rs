@@ -101,6 +101,17 @@ pub enum PthError {
 }
 
 impl PthError {
+    /// A short name that programs can match on: `pth`, one that begins with it, or the code of an [`AdapterError`].
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AmbiguousLength { .. } => "pth-length",
+            Self::GatesAreRaw { .. } => "pth-gates-raw",
+            Self::Adapter(error) => error.code(),
+            _ => "pth",
+        }
+    }
+
     /// What to do next, as one sentence.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -121,12 +132,9 @@ impl PthError {
                  transformer.h.N.attn.adapter_wte.weight and .gating_factor (lit-llama)"
             }
             Self::Shape { .. } => "save the adapter again with the program that trained it",
-            Self::AmbiguousLength { .. } => {
-                "say how many prompt tokens a layer it was trained with: `adapter-cli export --adapter-len N` writes a \
-                 file that says so itself"
-            }
+            Self::AmbiguousLength { .. } => "say how many prompt tokens a layer it was trained with",
             Self::Length { .. } => "give the length it was trained with, or none",
-            Self::GatesAreRaw { .. } => "leave --gate out, or give --gate linear",
+            Self::GatesAreRaw { .. } => "name no kind of gates, or the raw one (linear)",
             Self::Adapter(error) => error.hint(),
         }
     }

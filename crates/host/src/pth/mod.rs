@@ -26,7 +26,7 @@ mod official;
 use std::io::Read;
 use std::path::Path;
 
-use adapter_engine::adapter::{AdapterFile, GateActivation};
+use adapter_engine::adapter::{AdapterFile, GateActivation, foreign_method};
 
 use archive::Checkpoint;
 pub use error::PthError;
@@ -93,6 +93,12 @@ pub fn import_pth(path: &Path, options: PthOptions) -> Result<PthAdapter, PthErr
         let nested = names.iter().any(|name| name.starts_with("model.")) && !checkpoint.has(official::PROMPTS);
         // A training checkpoint has `optimizer`, `epoch` and more beside `model`.
         let checkpoint = if nested { checkpoint.below("model.") } else { checkpoint };
+        let ours = |name: &str| name == official::PROMPTS || name.ends_with(".attention.gate");
+        if !checkpoint.names().any(ours)
+            && let Some(error) = foreign_method(checkpoint.names())
+        {
+            return Err(error.into());
+        }
         official::read(&checkpoint, options)?
     };
     found.file.check()?;
@@ -104,6 +110,11 @@ type Foreign = (fn(&str) -> bool, &'static str, &'static str);
 
 /// Names what looks like an adapter of this method and is another.
 fn refuse_foreign(checkpoint: &Checkpoint) -> Result<(), PthError> {
+    // Methods of PEFT, saved as a pickle.
+    let of_peft = checkpoint.names().filter(|name| name.starts_with("base_model.model."));
+    if let Some(error) = foreign_method(of_peft) {
+        return Err(error.into());
+    }
     let tunes_more = "it also trains biases, scales or norms of the model, which stays frozen here";
     let kinds: [Foreign; 6] = [
         (

@@ -8,50 +8,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adapter_engine::Model;
-use adapter_engine::adapter::{GateActivation, GateKind};
+use adapter_engine::adapter::GateKind;
 use adapter_engine::model::weight_bytes;
 use adapter_engine::text::Tokenizer;
 use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs, usual};
 use adapter_host::{ModelFile, Problem};
-use serde::{Deserialize, Serialize};
 
 use super::{Event, Events, Stop};
-
-/// What a gate is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GateChoice {
-    /// One a head, through tanh: the paper.
-    #[default]
-    PerHeadTanh,
-    /// One a head, raw.
-    PerHead,
-    /// One a layer, raw: what Hugging Face PEFT can load.
-    Scalar,
-    /// One a layer, through tanh.
-    ScalarTanh,
-}
-
-impl GateChoice {
-    /// All there are, in words.
-    pub const ALL: [(Self, &'static str); 4] = [
-        (Self::PerHeadTanh, "one a head, tanh (the paper)"),
-        (Self::PerHead, "one a head, raw"),
-        (Self::Scalar, "one a layer, raw (for PEFT)"),
-        (Self::ScalarTanh, "one a layer, tanh"),
-    ];
-
-    pub(in crate::worker) fn kind(self) -> GateKind {
-        match self {
-            Self::PerHeadTanh => GateKind::PAPER,
-            Self::PerHead => GateKind::LINEAR,
-            Self::Scalar => GateKind::PEFT,
-            Self::ScalarTanh => GateKind { activation: GateActivation::Tanh, ..GateKind::PEFT },
-        }
-    }
-}
 
 /// What to teach and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +34,7 @@ pub struct TeachSettings {
     /// L_a: adapted layers; 0: all but two.
     pub adapter_layers: u32,
     /// What the gates mean.
-    pub gate: GateChoice,
+    pub gate: GateKind,
     /// Tokens of a batch at most.
     pub batch_tokens: u32,
     /// Same seed, same rows, same machine: same run.
@@ -88,7 +53,7 @@ impl Default for TeachSettings {
             learning_rate: usual::LEARNING_RATE,
             adapter_len: usual::ADAPTER_LEN,
             adapter_layers: 0,
-            gate: GateChoice::default(),
+            gate: GateKind::default(),
             batch_tokens: usual::BATCH_TOKENS,
             seed: 0,
             question: String::new(),
@@ -207,7 +172,7 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
         0 => usual::adapter_layers(config),
         n => n.min(config.n_layers),
     };
-    let shape = AdapterShape::new(config, n_layers, settings.adapter_len, settings.gate.kind());
+    let shape = AdapterShape::new(config, n_layers, settings.adapter_len, settings.gate);
     let options = DataOptions {
         max_tokens: settings.batch_tokens,
         split: Split { fraction: usual::VALIDATION_SHARE, seed: settings.seed },
@@ -227,7 +192,7 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
         n_rows: dataset.report.training.rows,
         n_steps,
         n_parameters: shape.n_parameters(),
-        n_frozen: ground.file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+        n_frozen: ground.file.gguf.n_parameters(),
         memory_bytes: memory.total(),
     };
     let run = RunSettings {

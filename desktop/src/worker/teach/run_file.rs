@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use adapter_engine::adapter::GateKind;
 use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{RunSettings, usual};
 use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::{GateChoice, TeachSettings};
+use super::TeachSettings;
 
 /// `config.toml` of a run, as `adapter-cli finetune --resume` reads it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub(super) struct RunFile {
     max_tokens: u32,
     adapter_len: u32,
     adapter_layers: u32,
-    gate: GateChoice,
+    gate: GateKind,
     pub lr: f64,
     pub steps: u64,
     batch_tokens: u32,

@@ -7,7 +7,7 @@ mod train;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use adapter_engine::model::{Config, weight_bytes};
+use adapter_engine::model::Config;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::{Adapter, Model, Session};
@@ -104,9 +104,9 @@ pub fn run(global: &Global, flags: &Bench) -> Result<(), Failure> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
-        quantization: adapter_host::main_type(file.gguf.tensors()),
+        quantization: file.gguf.main_type().to_owned(),
         size_bytes: file.gguf.tensors().iter().map(|tensor| tensor.size_bytes).sum(),
-        params: file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum(),
+        params: file.gguf.n_parameters(),
         backend: summary.backend,
         gpu: summary.name,
         driver: summary.driver,
@@ -163,19 +163,18 @@ fn cache_bytes_per_position(config: &Config) -> u64 {
     2 * 4 * u64::from(config.n_layers) * u64::from(heads.n_kv_heads) * u64::from(heads.head_dim)
 }
 
-struct Prepared {
+struct Prepared<'f> {
+    file: &'f ModelFile,
     model: Model,
     session: Session,
     load_ms: f64,
-    /// Bytes of weights on the GPU.
-    weights: u64,
     options: SessionOptions,
     /// Tokens before each test, in the cache.
     depth: u32,
 }
 
-impl Prepared {
-    fn new(global: &Global, flags: &Bench, file: &ModelFile, profile: bool) -> Result<Self, Failure> {
+impl<'f> Prepared<'f> {
+    fn new(global: &Global, flags: &Bench, file: &'f ModelFile, profile: bool) -> Result<Self, Failure> {
         let start = Instant::now();
         let adapter = load::adapter_of(&flags.adapter, file)?;
         let gpu = load::gpu(global, profile)?;
@@ -190,8 +189,7 @@ impl Prepared {
         session.set_adapter(adapter.as_ref().map(|adapter| (adapter, flags.adapter.strength)))?;
         gpu.wait()?;
         let load_ms = output::rounded(start.elapsed().as_secs_f64() * 1e3);
-        let weights = weight_bytes(&file.gguf)?;
-        Ok(Self { model, session, load_ms, weights, options, depth: 0 })
+        Ok(Self { file, model, session, load_ms, options, depth: 0 })
     }
 
     /// Ids spread over the vocabulary by a fixed rule: which ones does not matter, that they are the same does.
@@ -241,7 +239,8 @@ impl Prepared {
             Kind::Write => (0, n),
         };
         let gpu_bytes = self.model.gpu().used_bytes();
-        let conversation = session::memory(self.model.config(), self.model.gpu().tier(), &self.options, self.depth + n);
+        let (gguf, tier) = (&self.file.gguf, self.model.gpu().tier());
+        let predicted = session::memory(gguf, self.model.config(), tier, &self.options, self.depth + n)?;
         Ok(Test {
             test,
             n_prompt,
@@ -250,7 +249,7 @@ impl Prepared {
             tokens_per_second: spread(&samples),
             samples,
             gpu_bytes,
-            foretold_bytes: self.weights + conversation,
+            foretold_bytes: predicted.total(),
         })
     }
 

@@ -91,7 +91,7 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: file.name(),
-        quantization: adapter_host::main_type(file.gguf.tensors()),
+        quantization: file.gguf.main_type().to_owned(),
         backend: summary.backend,
         gpu: summary.name,
         driver: summary.driver,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use adapter_engine::adapter::GateKind;
+
 use crate::flags;
 
 /// All commands, for completion and for telling a mistyped one.
@@ -82,7 +84,7 @@ pub enum AdapterCommand {
     /// On, with this strength.
     Strength(f32),
     /// A loaded one by name, or one to load.
-    Use { name: String, kind: Option<flags::Gate> },
+    Use { name: String, kind: Option<GateKind> },
 }
 
 /// Understands a line.
@@ -144,7 +146,7 @@ fn adapter(rest: &str) -> Result<AdapterCommand, String> {
             .map(AdapterCommand::Strength)
             .map_err(|range| format!("the strength must be {range}"));
     }
-    let kind = |word: &str| <flags::Gate as clap::ValueEnum>::from_str(word, false).ok();
+    let kind = |word: &str| GateKind::from_name(word);
     // Paths may hold spaces; only a kind at the end is taken off.
     let (name, kind) = match rest.rsplit_once(char::is_whitespace).and_then(|(path, word)| Some((path, kind(word)?))) {
         Some((path, kind)) => (path.trim_end(), Some(kind)),
@@ -162,7 +164,7 @@ fn unquoted(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn used(name: &str, kind: Option<flags::Gate>) -> Result<Typed, String> {
+    fn used(name: &str, kind: Option<GateKind>) -> Result<Typed, String> {
         Ok(Typed::Adapter(AdapterCommand::Use { name: name.to_owned(), kind }))
     }
 
@@ -200,7 +202,7 @@ mod tests {
         assert!(parse("/adapter 3").is_err_and(|error| error.contains("from 0 (off)")));
         assert!(parse("/adapter nan").is_err());
         assert_eq!(parse("/adapter my adapters/one"), used("my adapters/one", None));
-        assert_eq!(parse("/adapter 'a b.safetensors' paper"), used("a b.safetensors", Some(flags::Gate::Paper)));
+        assert_eq!(parse("/adapter 'a b.safetensors' paper"), used("a b.safetensors", Some(GateKind::PAPER)));
     }
 
     #[test]

@@ -4,18 +4,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use adapter_engine::Adapter;
-use adapter_engine::adapter::AdapterError;
+use adapter_engine::adapter::GateKind;
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Shown, TerminalSanitizer, encode_chat};
-use adapter_host::main_type;
 
 use super::command::{AdapterCommand, Show};
 use super::settings::{Changed, Settings};
 use super::transcript::Transcript;
 use crate::answer::{Answer, Finish, Request, answer};
 use crate::failure::Failure;
-use crate::flags::{self, Chat, Gate, Global};
+use crate::flags::{self, Chat, Global};
 use crate::load::{self, Ready};
 use crate::output::{self, printable};
 
@@ -45,7 +44,7 @@ pub struct Conversation<'a> {
 struct Loaded {
     /// `None` for the one inside the model.
     path: Option<PathBuf>,
-    kind: Option<Gate>,
+    kind: Option<GateKind>,
     adapter: Adapter,
 }
 
@@ -89,7 +88,7 @@ impl<'a> Conversation<'a> {
         format!(
             "{} ({}, {}){adapter} on {}, context {}",
             self.ready.file.name(),
-            main_type(self.ready.file.gguf.tensors()),
+            self.ready.file.gguf.main_type(),
             output::bytes(self.ready.file.gguf.file_bytes),
             self.ready.model.gpu().summary().name,
             self.ready.session.context(),
@@ -250,7 +249,7 @@ impl<'a> Conversation<'a> {
         let config = &file.config;
         let gpu = self.ready.model.gpu();
         vec![
-            format!("  model           {} ({})", printable(&file.name()), main_type(file.gguf.tensors())),
+            format!("  model           {} ({})", printable(&file.name()), file.gguf.main_type()),
             format!("  file            {}", printable(&file.path.display().to_string())),
             format!(
                 "  size            {}, {} layers of {} channels, {} ids",
@@ -343,8 +342,8 @@ impl<'a> Conversation<'a> {
         Ok(self.describe_adapters())
     }
 
-    fn load_adapter(&mut self, path: &Path, kind: Option<Gate>) -> Result<usize, Failure> {
-        let (name, file) = load::fitting_adapter(path, kind.map(Gate::kind), None, &self.ready.file)?;
+    fn load_adapter(&mut self, path: &Path, kind: Option<GateKind>) -> Result<usize, Failure> {
+        let (name, file) = load::fitting_adapter(path, kind, None, &self.ready.file)?;
         let adapter = Adapter::load(&self.ready.model, &name, &file).map_err(|error| Failure::from(error).at(path))?;
         let loaded = Loaded { path: Some(path.to_owned()), kind, adapter };
         // The same file again replaces what was read from it before.
@@ -366,12 +365,17 @@ impl<'a> Conversation<'a> {
         let none = flags::AdapterFlags { adapter: Some(load::NO_ADAPTER.into()), gate: None, strength: 1.0 };
         self.ready = Ready::load(self.global, &self.flags.model, &none)?;
         for loaded in &mut self.adapters {
-            let kind = loaded.kind.map(Gate::kind);
+            let kind = loaded.kind;
             let again = match &loaded.path {
                 Some(path) => Some(load::adapter_file(path, kind, None)?),
                 None => load::built_in(&self.ready.file, kind)?,
             };
-            let (name, file) = again.ok_or(AdapterError::NoAdapter)?;
+            let (name, file) = again.ok_or_else(|| {
+                Failure::failed(
+                    "the model's file no longer holds the adapter that was in it",
+                    "load the adapter from a file of its own",
+                )
+            })?;
             loaded.adapter = Adapter::load(&self.ready.model, &name, &file)?;
         }
         self.lost = false;

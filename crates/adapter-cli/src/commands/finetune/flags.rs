@@ -7,6 +7,8 @@ use adapter_finetune::recipe::Schedule;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::flags::gate_kind;
+
 /// `finetune`
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
   adapter-cli finetune --data rows.jsonl --out my-adapter            good defaults, the fetched model
   adapter-cli finetune -m model.gguf --data rows.json --dry-run      what it would take
   adapter-cli finetune -m model.gguf --data rows.json --show-sample 3     what would be learnt, marked
-  adapter-cli finetune --data rows.jsonl --steps 200 --lr 5e-3 --gate scalar --out for-peft
+  adapter-cli finetune --data rows.jsonl --steps 200 --lr 5e-3 --gate peft --out for-peft
   adapter-cli finetune --resume my-adapter                           go on after Ctrl+C
   adapter-cli chat -a my-adapter                                     talk to it
 
@@ -59,9 +61,9 @@ pub struct Finetune {
     /// Layers that get prompts, counted from the last [default: all but two]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Adapter")]
     pub adapter_layers: Option<u32>,
-    /// What a gate is [default: per-head-tanh, the paper's]
-    #[arg(long, value_name = "KIND", help_heading = "Adapter")]
-    pub gate: Option<GateFlag>,
+    /// What a gate is [default: paper]
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Adapter")]
+    pub gate: Option<GateKind>,
 
     /// The highest learning rate [default: 5e-3]
     #[arg(long, value_name = "RATE", help_heading = "Training")]
@@ -140,41 +142,6 @@ pub struct Finetune {
     #[arg(long, help_heading = "Output")]
     #[serde(skip)]
     pub json: bool,
-}
-
-/// What a gate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GateFlag {
-    /// One a head, through tanh: the paper
-    #[value(alias = "paper")]
-    PerHeadTanh,
-    /// One a head, raw
-    #[value(alias = "linear")]
-    PerHead,
-    /// One a layer, raw: what Hugging Face PEFT can load
-    #[value(alias = "peft")]
-    Scalar,
-    /// One a layer, through tanh
-    ScalarTanh,
-}
-
-impl GateFlag {
-    /// The engine's name for it.
-    pub fn kind(self) -> GateKind {
-        match self {
-            Self::PerHeadTanh => GateKind::PAPER,
-            Self::PerHead => GateKind::LINEAR,
-            Self::Scalar => GateKind::PEFT,
-            Self::ScalarTanh => GateKind { activation: GateKind::PAPER.activation, ..GateKind::PEFT },
-        }
-    }
-
-    /// The flag of a kind.
-    pub fn of(kind: GateKind) -> Self {
-        let all = [Self::PerHeadTanh, Self::PerHead, Self::Scalar, Self::ScalarTanh];
-        all.into_iter().find(|flag| flag.kind() == kind).unwrap_or(Self::PerHeadTanh)
-    }
 }
 
 /// What the learning rate does after the warm-up.

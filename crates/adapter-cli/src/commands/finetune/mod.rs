@@ -43,7 +43,7 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     let model = ModelFlags { model: flags.model.clone(), context: None, kv: Kv::F32, prompt_lookup: None };
     let file = ModelFile::open(&load::model_path(&model)?)?;
     let start = match &flags.adapter {
-        Some(path) => Some(load::fitting_adapter(path, flags.gate.map(flags::GateFlag::kind), None, &file)?.1),
+        Some(path) => Some(load::fitting_adapter(path, flags.gate, None, &file)?.1),
         None => None,
     };
     let shape = flags.shape(&file.config, start.as_ref())?;

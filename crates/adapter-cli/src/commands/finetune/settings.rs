@@ -8,7 +8,7 @@ use adapter_finetune::data::{DataOptions, Dataset, Split, Template};
 use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, steps_of_epochs, usual};
 
-use super::flags::{Backend, Finetune, GateFlag};
+use super::flags::{Backend, Finetune};
 use crate::failure::Failure;
 use crate::load;
 
@@ -122,7 +122,7 @@ impl Finetune {
                 format!("give at most {}", config.n_layers),
             ));
         }
-        let kind = self.gate.unwrap_or(GateFlag::PerHeadTanh).kind();
+        let kind = self.gate.unwrap_or_default();
         Ok(AdapterShape::new(config, n_layers, self.adapter_len.unwrap_or(usual::ADAPTER_LEN), kind))
     }
 
@@ -170,7 +170,7 @@ impl Finetune {
             adapter: self.adapter.as_deref().map(absolute),
             adapter_len: self.adapter.is_none().then_some(shape.adapter_len),
             adapter_layers: self.adapter.is_none().then_some(shape.n_layers),
-            gate: Some(GateFlag::of(shape.kind)),
+            gate: Some(shape.kind),
             lr: Some(recipe.learning_rate),
             epochs: None,
             steps: Some(recipe.n_steps),

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::error::AdapterError;
 use super::file::{AdapterFile, finite};
-use super::kind::{GateKind, GateShape, kind_of};
+use super::gate::{GateKind, GateShape, kind_of};
+use super::peft::is_peft_name;
+use crate::adapter::error::{AdapterError, shortened};
+use crate::adapter::foreign;
 
 /// Value of the metadata key `format`.
 const FORMAT: &str = "llama-adapter";
@@ -33,6 +35,13 @@ impl AdapterFile {
             });
         }
         if let Some(name) = file.names().iter().find(|name| !["prompts", "gates"].contains(*name)) {
+            if is_peft_name(name) {
+                let reason = "is missing: these are the weights of a PEFT folder, which belong beside it".to_owned();
+                return Err(AdapterError::Config { reason });
+            }
+            if let Some(error) = foreign::of_tensors(file.names()) {
+                return Err(error);
+            }
             return Err(AdapterError::Unknown { name: (*name).to_owned() });
         }
         let (prompts, prompt_shape) = floats(&file, "prompts")?;
@@ -80,7 +89,8 @@ impl AdapterFile {
     /// Writes what [`AdapterFile::from_safetensors`] reads, bit for bit. The same adapter always gives the same bytes.
     ///
     /// Metadata: `format` = `llama-adapter`, `version` = `1`, `gate_shape`, `gate_activation`, `n_layers`, `adapter_len`,
-    /// and, where they are known, `base_model`, `base_layers`, `base_hash` ([`super::base_hash`]) and `chat_template`.
+    /// and, where they are known, `base_model`, `base_layers`, `base_hash` ([`base_hash`](crate::adapter::base_hash)) and
+    /// `chat_template`.
     ///
     /// # Errors
     /// Numbers that are not finite, or not as many as the sizes say.
@@ -114,14 +124,14 @@ impl AdapterFile {
 }
 
 fn not_a_number(key: &str, text: &str) -> AdapterError {
-    let found = format!("{:?}", super::error::shortened(text));
+    let found = format!("{:?}", shortened(text));
     AdapterError::Metadata { key: key.to_owned(), found, wanted: "a whole number".to_owned() }
 }
 
 /// A safetensors file of f32 tensors, which are in the order of their names.
 ///
 /// The crate's own writer takes the metadata as a `HashMap`, in whose order it writes them: another file each time.
-pub(super) fn write(metadata: &BTreeMap<&str, String>, tensors: &[(String, Vec<u64>, &[f32])]) -> Vec<u8> {
+pub(in crate::adapter) fn write(metadata: &BTreeMap<&str, String>, tensors: &[(String, Vec<u64>, &[f32])]) -> Vec<u8> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let entries: Vec<String> =
         metadata.iter().map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
@@ -146,9 +156,9 @@ pub(super) fn write(metadata: &BTreeMap<&str, String>, tensors: &[(String, Vec<u
     bytes
 }
 
-pub(super) type Metadata = HashMap<String, String>;
+pub(in crate::adapter) type Metadata = HashMap<String, String>;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), AdapterError> {
+pub(in crate::adapter) fn parse(bytes: &[u8]) -> Result<(SafeTensors<'_>, Metadata), AdapterError> {
     let wrong = |error: safetensors::SafeTensorError| AdapterError::NotSafetensors { reason: error.to_string() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
     let metadata = header.metadata().clone().unwrap_or_default();
@@ -159,7 +169,7 @@ fn view<'a>(file: &SafeTensors<'a>, name: &str) -> Result<TensorView<'a>, Adapte
     file.tensor(name).map_err(|_| missing(file, name))
 }
 
-pub(super) fn missing(file: &SafeTensors<'_>, name: &str) -> AdapterError {
+pub(in crate::adapter) fn missing(file: &SafeTensors<'_>, name: &str) -> AdapterError {
     let mut found = file.names().iter().take(3).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     if found.is_empty() {
         found.push_str("nothing");
@@ -167,12 +177,12 @@ pub(super) fn missing(file: &SafeTensors<'_>, name: &str) -> AdapterError {
     AdapterError::Missing { name: name.to_owned(), found }
 }
 
-pub(super) fn wrong_shape(file: &SafeTensors<'_>, name: &str, wanted: String) -> AdapterError {
+pub(in crate::adapter) fn wrong_shape(file: &SafeTensors<'_>, name: &str, wanted: String) -> AdapterError {
     let found = file.tensor(name).map_or_else(|_| "missing".into(), |v| format!("{:?} {:?}", v.dtype(), v.shape()));
     AdapterError::Shape { name: name.to_owned(), found, wanted }
 }
 
-pub(super) fn floats(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>), AdapterError> {
+pub(in crate::adapter) fn floats(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Vec<usize>), AdapterError> {
     let tensor = view(file, name)?;
     let data = tensor.data();
     let values: Vec<f32> = match tensor.dtype() {
@@ -185,7 +195,7 @@ pub(super) fn floats(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, Ve
     Ok((values, tensor.shape().to_vec()))
 }
 
-pub(super) fn dims<const N: usize>(
+pub(in crate::adapter) fn dims<const N: usize>(
     file: &SafeTensors<'_>,
     name: &str,
     shape: &[usize],

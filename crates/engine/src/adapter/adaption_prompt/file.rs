@@ -1,8 +1,10 @@
 //! The numbers of an adapter, and whether they fit a model.
 
-use super::base::{BaseMatch, BaseModel, compare};
-use super::error::AdapterError;
-use super::kind::{GateActivation, GateKind, GateShape};
+use super::gate::{GateActivation, GateKind, GateShape};
+use super::shape::AdapterShape;
+use crate::adapter::ParameterTable;
+use crate::adapter::base::{BaseMatch, BaseModel, compare};
+use crate::adapter::error::AdapterError;
 use crate::model::Config;
 
 /// The numbers of an adapter, on the CPU.
@@ -24,7 +26,7 @@ pub struct AdapterFile {
     pub base_model: Option<String>,
     /// N: layers of that model, where the file says so.
     pub base_layers: Option<u32>,
-    /// [`super::base_hash`] of that model, where the file says so.
+    /// [`base_hash`](crate::adapter::base_hash) of that model, where the file says so.
     pub base_hash: Option<String>,
     /// The chat template it was trained with, as Jinja, where the file says so: what it is to be asked with.
     pub chat_template: Option<String>,
@@ -59,6 +61,45 @@ impl AdapterFile {
         finite("prompts", &self.prompts)?;
         finite("gates", &self.gates)?;
         Ok(gate_width as u32)
+    }
+
+    /// Names and shapes of its numbers, as they train and as checkpoints hold them.
+    pub fn parameters(&self) -> ParameterTable {
+        let gate_width = self.gates.len() as u32 / self.n_layers.max(1);
+        let Self { kind, n_layers, adapter_len, n_channels, .. } = *self;
+        AdapterShape { n_layers, adapter_len, n_channels, n_heads: gate_width, kind }.trained()
+    }
+
+    /// All its numbers, one parameter after the other.
+    pub fn numbers(&self) -> Vec<f32> {
+        [self.prompts.as_slice(), &self.gates].concat()
+    }
+
+    /// An adapter of that shape with these numbers, one parameter after the other; of no known model and template.
+    ///
+    /// # Errors
+    /// [`AdapterError::Shape`] for another number of them.
+    pub fn from_numbers(shape: &AdapterShape, numbers: &[f32]) -> Result<Self, AdapterError> {
+        let table = shape.trained();
+        if numbers.len() != table.n_numbers() {
+            return Err(AdapterError::Shape {
+                name: "adapter".to_owned(),
+                found: format!("{} numbers", numbers.len()),
+                wanted: table.n_numbers().to_string(),
+            });
+        }
+        Ok(Self {
+            kind: shape.kind,
+            n_layers: shape.n_layers,
+            adapter_len: shape.adapter_len,
+            n_channels: shape.n_channels,
+            prompts: table.part(AdapterShape::PROMPTS, numbers).to_vec(),
+            gates: table.part(AdapterShape::GATES, numbers).to_vec(),
+            base_model: None,
+            base_layers: None,
+            base_hash: None,
+            chat_template: None,
+        })
     }
 
     /// Says which model it belongs to, as a training program does when it is done.
@@ -121,7 +162,7 @@ impl AdapterFile {
 }
 
 /// Refuses values that are not numbers.
-pub(super) fn finite(name: &str, values: &[f32]) -> Result<(), AdapterError> {
+pub(in crate::adapter) fn finite(name: &str, values: &[f32]) -> Result<(), AdapterError> {
     let count = values.iter().filter(|value| !value.is_finite()).count();
     if count > 0 {
         return Err(AdapterError::NotFinite { name: name.to_owned(), count });

@@ -1,11 +1,13 @@
 //! The folder that PEFT's `AdaptionPromptModel.save_pretrained` writes, and that it loads.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::error::AdapterError;
 use super::file::AdapterFile;
-use super::kind::{GateKind, GateShape};
+use super::gate::{GateKind, GateShape};
 use super::safetensors::{CHAT_TEMPLATE, dims, floats, missing, parse, write, wrong_shape};
+use crate::adapter::error::AdapterError;
+use crate::adapter::foreign;
 use crate::formats::adapter_tensors::layer_number;
 use crate::model::Config;
 
@@ -14,10 +16,48 @@ const METHOD: &str = "ADAPTION_PROMPT";
 
 #[derive(Deserialize)]
 struct PeftConfig {
-    peft_type: String,
     adapter_len: u32,
     adapter_layers: u32,
     base_model_name_or_path: Option<String>,
+}
+
+impl PeftConfig {
+    /// What `adapter_config.json` says. Its method is looked at first: other methods have other settings.
+    fn read(bytes: &[u8]) -> Result<Self, AdapterError> {
+        let wrong = |reason: String| AdapterError::Config { reason };
+        let text = text_of(bytes).ok_or_else(|| wrong("it is not text in UTF-8".to_owned()))?;
+        let json: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("it is not JSON: {error}")))?;
+        match json.get("peft_type") {
+            Some(Value::String(found)) if found.eq_ignore_ascii_case(METHOD) => {}
+            Some(Value::String(found)) => return Err(foreign::other_method("peft_type", found, METHOD)),
+            _ => {
+                let reason = "it has no peft_type, so it is not the configuration of a PEFT adapter".to_owned();
+                return Err(wrong(reason));
+            }
+        }
+        let config: Self = serde_json::from_value(json).map_err(|error| wrong(error.to_string()))?;
+        if config.adapter_len == 0 || config.adapter_layers == 0 {
+            return Err(wrong(format!(
+                "adapter_len {} and adapter_layers {} must not be 0",
+                config.adapter_len, config.adapter_layers
+            )));
+        }
+        Ok(config)
+    }
+}
+
+/// Text in UTF-8, or in UTF-16 with a mark in front, as editors and shells of Windows write it; the mark is left out.
+fn text_of(bytes: &[u8]) -> Option<String> {
+    let units = |order: fn([u8; 2]) -> u16| {
+        let (units, _) = bytes.as_chunks();
+        String::from_utf16(&units.iter().skip(1).map(|unit| order(*unit)).collect::<Vec<u16>>()).ok()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
 }
 
 /// What PEFT 0.21 writes, without its version: it loads files that name none.
@@ -43,30 +83,16 @@ impl AdapterFile {
     /// # Errors
     /// As [`AdapterFile::from_safetensors`], and a configuration of another PEFT method.
     pub fn from_peft(config: &[u8], weights: &[u8]) -> Result<Self, AdapterError> {
-        let config: PeftConfig =
-            serde_json::from_slice(config).map_err(|error| AdapterError::Config { reason: error.to_string() })?;
-        if config.peft_type != METHOD {
-            let reason = format!("peft_type is {:?}, this engine runs {METHOD}", config.peft_type);
-            return Err(AdapterError::Config { reason });
-        }
-        if config.adapter_len == 0 || config.adapter_layers == 0 {
-            let reason = format!(
-                "adapter_len {} and adapter_layers {} must not be 0",
-                config.adapter_len, config.adapter_layers
-            );
-            return Err(AdapterError::Config { reason });
-        }
+        let config = PeftConfig::read(config)?;
         let (file, metadata) = parse(weights)?;
         let mut layers = Vec::new();
         for name in file.names() {
-            let layer = name
-                .strip_prefix("base_model.model.model.layers.")
-                .and_then(|rest| rest.split_once(".self_attn."))
-                .filter(|(_, part)| ["adaption_prompt", "adaption_gate"].contains(part))
-                .and_then(|(layer, _)| layer_number(layer));
-            match layer {
+            match layer_of(name) {
                 Some(layer) => layers.push(layer),
-                None => return Err(AdapterError::Unknown { name: name.to_owned() }),
+                None => {
+                    let unknown = AdapterError::Unknown { name: name.to_owned() };
+                    return Err(foreign::of_tensors(file.names()).unwrap_or(unknown));
+                }
             }
         }
         layers.sort_unstable();
@@ -111,6 +137,14 @@ impl AdapterFile {
             base_hash: None,
             chat_template: metadata.get(CHAT_TEMPLATE).filter(|template| !template.is_empty()).cloned(),
         })
+    }
+
+    /// Whether an `adapter_config.json` is of this method, before its weights are looked for.
+    ///
+    /// # Errors
+    /// As [`AdapterFile::from_peft`].
+    pub fn check_peft_config(config: &[u8]) -> Result<(), AdapterError> {
+        PeftConfig::read(config).map(|_| ())
     }
 
     /// The two files of a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`. PEFT numbers layers from the
@@ -170,6 +204,17 @@ impl AdapterFile {
         let metadata = [("format", "pt".to_owned())].into_iter().chain(template).collect();
         Ok((json, write(&metadata, &tensors)))
     }
+}
+
+/// The layer of a tensor as PEFT names it, its method's alone.
+fn layer_of(name: &str) -> Option<u32> {
+    let (layer, part) = name.strip_prefix("base_model.model.model.layers.")?.split_once(".self_attn.")?;
+    layer_number(layer).filter(|_| ["adaption_prompt", "adaption_gate"].contains(&part))
+}
+
+/// Whether a tensor has a name of PEFT's files.
+pub(super) fn is_peft_name(name: &str) -> bool {
+    layer_of(name).is_some()
 }
 
 fn peft_name(layer: u32, part: &str) -> String {

@@ -19,7 +19,7 @@ use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuServer};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::op::{FrozenLlama, FrozenStep, Step};
+use super::op::{Call, FrozenLlama, FrozenStep, Step};
 use crate::TrainError;
 
 /// The quantized model on the engine's GPU, and a burn device over the same GPU.
@@ -91,19 +91,13 @@ impl GpuLlama {
     }
 
     /// As [`super::Frozen::loss`].
-    pub(super) fn loss(
-        &self,
-        prompts: Tensor<3>,
-        strengths: Tensor<2>,
-        batch: &Batch,
-    ) -> Result<Tensor<1>, TrainError> {
+    pub(super) fn loss(&self, applied: Tensor<1>, batch: &Batch) -> Result<Tensor<1>, TrainError> {
         let call = Call {
             trainer: Arc::clone(&self.trainer),
             batch: Arc::new(batch.clone()),
             failure: Arc::new(Mutex::new(None)),
         };
-        let (prompts, strengths) = (prompts.into_dispatch(), strengths.into_dispatch());
-        let loss = <Dispatch as FrozenLlama>::frozen_llama_loss(prompts, strengths, call.clone());
+        let loss = <Dispatch as FrozenLlama>::frozen_llama_loss(applied.into_dispatch(), call.clone());
         match call.failure.lock().ok().and_then(|mut failure| failure.take()) {
             Some(failure) => Err(failure),
             None => Ok(Tensor::from_dispatch(loss)),
@@ -111,41 +105,28 @@ impl GpuLlama {
     }
 }
 
-/// What an operation is called with beside its tensors, and where it leaves an error: burn's operations cannot fail.
-#[derive(Clone)]
-pub struct Call {
-    trainer: Arc<Trainer>,
-    batch: Arc<Batch>,
-    failure: Arc<Mutex<Option<TrainError>>>,
-}
-
 impl Call {
     fn run(
         &self,
-        prompts: &CubeTensor,
-        strengths: &CubeTensor,
-        [dprompts, dstrengths, losses]: [&CubeTensor; 3],
+        applied: &CubeTensor,
+        gradient: &CubeTensor,
+        losses: &CubeTensor,
         backward: bool,
     ) -> Result<(), TrainError> {
         let burn = |doing| move |error: ServerError| TrainError::Burn { doing, reason: format!("{error:?}") };
         // What burn has not submitted yet must run before the engine reads it.
-        prompts.client.flush().map_err(burn("submitting pending work"))?;
+        applied.client.flush().map_err(burn("submitting pending work"))?;
         // The buffer under a tensor; it stays the tensor's for as long as the resource lives.
         let lend = |tensor: &CubeTensor| {
             let resource = tensor.client.get_resource::<WgpuServer<AutoCompiler>>(tensor.handle.clone());
             resource.map_err(burn("lending a buffer to the engine"))
         };
-        let (prompts, strengths) = (lend(prompts)?, lend(strengths)?);
-        let (dprompts, dstrengths, losses) = (lend(dprompts)?, lend(dstrengths)?, lend(losses)?);
+        let (applied, gradient, losses) = (lend(applied)?, lend(gradient)?, lend(losses)?);
         let operands = Operands {
-            prompts: &prompts.resource().buffer,
-            prompts_offset: prompts.resource().offset,
-            gates: &strengths.resource().buffer,
-            gates_offset: strengths.resource().offset,
-            dprompts: &dprompts.resource().buffer,
-            dprompts_offset: dprompts.resource().offset,
-            dgates: &dstrengths.resource().buffer,
-            dgates_offset: dstrengths.resource().offset,
+            numbers: &applied.resource().buffer,
+            numbers_offset: applied.resource().offset,
+            gradient: &gradient.resource().buffer,
+            gradient_offset: gradient.resource().offset,
         };
         self.trainer.submit(&self.batch, operands, backward).map_err(TrainError::from)?;
         let losses = losses.resource();
@@ -155,23 +136,17 @@ impl Call {
 }
 
 impl FrozenStep for Cube {
-    fn frozen_step(
-        prompts: FloatTensor<Self>,
-        strengths: FloatTensor<Self>,
-        call: &Call,
-        backward: bool,
-    ) -> Step<Self> {
-        let (prompts, strengths) = (into_contiguous(prompts), into_contiguous(strengths));
-        let empty = |like: &CubeTensor| Self::float_empty(like.meta.shape().clone(), &like.device, DType::F32.into());
+    fn frozen_step(applied: FloatTensor<Self>, call: &Call, backward: bool) -> Step<Self> {
+        let applied = into_contiguous(applied);
         let n_targets = (call.batch.n_targets() as usize).max(1);
-        let losses = Self::float_empty([n_targets].into(), &prompts.device, DType::F32.into());
-        let (dprompts, dstrengths) = (empty(&prompts), empty(&strengths));
-        if let Err(error) = call.run(&prompts, &strengths, [&dprompts, &dstrengths, &losses], backward)
+        let losses = Self::float_empty([n_targets].into(), &applied.device, DType::F32.into());
+        let gradient = Self::float_empty(applied.meta.shape().clone(), &applied.device, DType::F32.into());
+        if let Err(error) = call.run(&applied, &gradient, &losses, backward)
             && let Ok(mut failure) = call.failure.lock()
         {
             failure.get_or_insert(error);
         }
-        Step { loss: Self::float_mean(losses), gradients: backward.then_some((dprompts, dstrengths)) }
+        Step { loss: Self::float_mean(losses), gradient: backward.then_some(gradient) }
     }
 }
 

@@ -23,16 +23,16 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use super::error::{AdapterError, AdapterWriteError, shortened};
 use super::file::{AdapterFile, finite};
-use super::kind::{GateShape, kind_of};
+use super::gate::{GateShape, kind_of};
 use crate::Error;
-use crate::formats::adapter_tensors::{GATE, PROMPT, holds_adapter_only, is_adapter_tensor, part_of};
+use crate::adapter::error::{AdapterError, AdapterWriteError, shortened};
+use crate::adapter::foreign;
+use crate::formats::adapter_tensors::{GATE, PROMPT, TYPE_KEY, is_adapter_tensor, lone_adapter, part_of};
 use crate::formats::{Gguf, GgufDataWriter, GgufWriter, ReadAt, TensorInfo, TensorType};
 use crate::model::{Config, block_count};
 use crate::ops::gated_attention::MAX_ADAPTER_LEN;
 
-const TYPE_KEY: &str = "adapter.type";
 const TYPE: &str = "llama_adapter";
 const VERSION: u32 = 1;
 /// Bytes of the model that are copied at once.
@@ -61,10 +61,16 @@ impl AdapterFile {
         let wrong_text = |key: &str, found: Option<&str>, wanted: &str| {
             wrong(key, found.map_or_else(|| "missing".to_owned(), |text| format!("{:?}", shortened(text))), wanted)
         };
-        match meta.optional::<&str>(TYPE_KEY)? {
-            Some(TYPE) => {}
-            None if parts.is_empty() => return Ok(None),
-            other => return Err(wrong_text(TYPE_KEY, other, "\"llama_adapter\", the one this engine runs").into()),
+        let no_type = || wrong_text(TYPE_KEY, None, "\"llama_adapter\", the one this engine runs");
+        let tensors = || gguf.tensors().iter().map(|tensor| tensor.name.as_str());
+        match (meta.optional::<&str>(TYPE_KEY)?, lone_adapter(gguf)?) {
+            (Some(TYPE), _) => {}
+            (Some(other), _) => return Err(foreign::other_method(TYPE_KEY, other, TYPE).into()),
+            (None, None) if parts.is_empty() => return Ok(None),
+            (None, Some(_)) if parts.is_empty() => {
+                return Err(foreign::of_tensors(tensors()).unwrap_or_else(no_type).into());
+            }
+            (None, _) => return Err(no_type().into()),
         }
         let number = |name: &str, low: u32, high: u32| -> Result<u32, Error> {
             let key = key(name);
@@ -81,7 +87,7 @@ impl AdapterFile {
         let kind = kind_of(text("gate_shape")?, text("gate_activation")?)?;
         let kind = kind.ok_or_else(|| wrong_text(&key("gate_shape"), None, "\"scalar\" or \"per_head\""))?;
 
-        if holds_adapter_only(gguf)?
+        if lone_adapter(gguf)?.is_some()
             && let Some(other) = gguf.tensors().iter().find(|tensor| part_of(&tensor.name).is_none())
         {
             return Err(AdapterError::Unknown { name: other.name.clone() }.into());
@@ -141,6 +147,17 @@ impl AdapterFile {
             chat_template: text("chat_template")?.filter(|template| !template.is_empty()).map(str::to_owned),
         };
         Ok(Some((shortened(name), file)))
+    }
+
+    /// [`AdapterFile::from_gguf`] of a file that is given as an adapter.
+    ///
+    /// # Errors
+    /// As there, and [`AdapterError::NoAdapter`] for a file that holds none.
+    pub fn required_from_gguf(gguf: &Gguf, source: &dyn ReadAt) -> Result<(String, Self), Error> {
+        match Self::from_gguf(gguf, source)? {
+            Some(found) => Ok(found),
+            None => Err(AdapterError::NoAdapter { what: foreign::of_gguf(gguf)? }.into()),
+        }
     }
 
     /// A GGUF file of its own, which [`AdapterFile::from_gguf`] reads. It numbers layers from the model's first, so the
