@@ -3,39 +3,17 @@
 use std::path::Path;
 use std::time::Instant;
 
+use adapter_engine::answer::Finish;
 use adapter_engine::text;
 use adapter_host::Problem;
 
-use crate::app::{App, ModelState, View};
-use crate::chat::{self, AnswerNote, Chat, Finish, Message, Role};
+use crate::answer_state::Answering;
+use crate::chat::{self, AnswerNote, Chat, Message, Role};
+use crate::loading::shown_name;
+use crate::state::{ModelState, State, View};
 use crate::worker::{Answered, Ask, Begun, Command, LiveChoice, Stop};
 
-/// An answer on its way.
-pub(crate) struct Answering {
-    pub id: u64,
-    pub chat: String,
-    pub message: String,
-    pub stop: Stop,
-    pub live: LiveChoice,
-    /// Tokens of the prompt read so far, and in all.
-    pub prompt: Option<(usize, usize)>,
-    pub since: Instant,
-    pub first: Option<Instant>,
-    pub n_tokens: u32,
-    /// Tokens that the message had before, when it is continued.
-    pub before: u32,
-    pub saved: Instant,
-}
-
-impl Answering {
-    /// Tokens a second so far.
-    pub fn speed(&self) -> Option<f64> {
-        let seconds = self.first?.elapsed().as_secs_f64();
-        (self.n_tokens > 1 && seconds > 0.2).then(|| f64::from(self.n_tokens - 1) / seconds)
-    }
-}
-
-impl App {
+impl State {
     pub(crate) fn chat_mut(&mut self) -> &mut Chat {
         let at = self.chats.iter().position(|chat| chat.id == self.open).unwrap_or(0);
         &mut self.chats[at]
@@ -44,7 +22,6 @@ impl App {
     /// Opens an empty chat.
     pub fn new_chat(&mut self) {
         self.stop();
-        self.editing = None;
         self.view = View::Chat;
         self.focus_draft = true;
         self.used = 0;
@@ -62,7 +39,6 @@ impl App {
     pub(crate) fn select(&mut self, id: &str) {
         if self.open != id {
             self.stop();
-            self.editing = None;
             id.clone_into(&mut self.open);
             self.settings.chat = Some(id.to_owned());
             self.measure();
@@ -170,19 +146,6 @@ impl App {
         self.notices.fail(&Problem { message: message.to_owned(), hint: None, code });
     }
 
-    /// Says the draft and has it answered.
-    pub(crate) fn send_draft(&mut self) {
-        let text = self.draft.trim().to_owned();
-        if text.is_empty() || self.answering.is_some() {
-            return;
-        }
-        if self.ready().is_none() {
-            return self.refuse();
-        }
-        self.draft.clear();
-        self.say(&text);
-    }
-
     /// Says something and has it answered.
     pub fn say(&mut self, text: &str) {
         let chat = self.chat_mut();
@@ -198,7 +161,6 @@ impl App {
             return self.refuse();
         }
         self.stop();
-        self.editing = None;
         let chat = self.chat_mut();
         let parent = chat.find(message).and_then(|message| message.parent.clone());
         let question = chat.add(parent, Role::User, text);
@@ -256,7 +218,7 @@ impl App {
         }
         let chat = self.chat();
         let Some(Message { parent, content, .. }) = chat.find(message) else { return };
-        let begun = match self.said.get(message) {
+        let begun = match self.answered_ids.get(message) {
             Some(ids) => Begun::Ids(ids.clone()),
             None => Begun::Text(content.clone()),
         };
@@ -273,11 +235,12 @@ impl App {
             messages,
             begun,
             sampling: self.settings.answering.sampling(attempt),
+            stops: self.settings.answering.stops(),
             max_tokens: self.settings.answering.max_tokens.max(1),
             adapter: live.clone(),
             stop: stop.clone(),
         };
-        let model = self.ready().map_or_else(String::new, |loaded| Self::shown_name(&loaded.card.path));
+        let model = self.ready().map_or_else(String::new, |loaded| shown_name(&loaded.card.path));
         let adapter = self.active_adapter().filter(|_| self.adapter_on).map(|adapter| adapter.name.clone());
         let strength = adapter.as_ref().map(|_| self.strength);
         let mut before = 0;
@@ -290,7 +253,7 @@ impl App {
                 tokens: before,
                 tokens_per_second: None,
                 first_token_ms: None,
-                finish: Finish::Stopped,
+                finish: Some(Finish::Stopped),
             });
         }
         let now = Instant::now();
@@ -314,12 +277,12 @@ impl App {
     pub fn stop(&mut self) {
         if let Some(answering) = self.answering.take() {
             answering.stop.stop();
-            self.ended(&answering, None, Finish::Stopped);
+            self.ended(&answering, None, Some(Finish::Stopped));
         }
     }
 
     /// Writes down how an answer ended. One of which nothing came leaves no trace, so that the question can be asked again.
-    pub(crate) fn ended(&mut self, answering: &Answering, answered: Option<&Answered>, finish: Finish) {
+    pub(crate) fn ended(&mut self, answering: &Answering, answered: Option<&Answered>, finish: Option<Finish>) {
         let speed = answering.speed();
         let first = answering.first.map(|first| first.duration_since(answering.since));
         let Some(chat) = self.chats.iter_mut().find(|chat| chat.id == answering.chat) else { return };
@@ -340,12 +303,13 @@ impl App {
     }
 
     /// Asks the same of the model and of the model with its adapter, one after the other.
-    pub(crate) fn start_compare(&mut self) {
+    pub(crate) fn start_compare(&mut self, question: &str) {
         if self.ready().is_none() {
             return self.refuse();
         }
         let Some(adapter) = self.active else { return };
-        let text = self.compare.question.trim().to_owned();
+        let name = self.active_adapter().map_or_else(String::new, |adapter| adapter.name.clone());
+        let text = question.trim().to_owned();
         let system = self.settings.answering.system.trim();
         let system = (!system.is_empty()).then(|| text::Message::new("system", system));
         let messages: Vec<text::Message> = system.into_iter().chain([text::Message::new("user", text)]).collect();
@@ -360,12 +324,13 @@ impl App {
                 messages: messages.clone(),
                 begun: Begun::Nothing,
                 sampling: sampling.clone(),
+                stops: self.settings.answering.stops(),
                 max_tokens: self.settings.answering.max_tokens.max(1),
                 adapter: LiveChoice::new(choice),
                 stop: stop.clone(),
             };
             self.send(Command::Ask(ask));
         }
-        self.compare.begin(ids, stop);
+        self.compare.begin(ids, stop, format!("{name} at {:.2}", self.strength));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use adapter_engine::answer::Finish;
 use serde::{Deserialize, Serialize};
 
 /// The title of a chat that has none yet.
@@ -48,22 +49,6 @@ impl Role {
     }
 }
 
-/// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Finish {
-    /// The model ended it.
-    Stop,
-    /// The most tokens were reached.
-    Length,
-    /// The context is full.
-    Context,
-    /// The person stopped it.
-    Stopped,
-    /// It went wrong.
-    Failed,
-}
-
 /// How an answer came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,8 +69,28 @@ pub struct AnswerNote {
     /// From the question to the first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<f64>,
-    /// Why it ended.
-    pub finish: Finish,
+    /// Why it ended; `None`: an error broke it off.
+    #[serde(with = "finish")]
+    pub finish: Option<Finish>,
+}
+
+/// [`AnswerNote::finish`] in a file: a word of [`Finish`], or `failed`.
+mod finish {
+    use adapter_engine::answer::Finish;
+    use serde::de::IntoDeserializer as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    const FAILED: &str = "failed";
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(finish: &Option<Finish>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(finish.map_or(FAILED, Finish::name))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Finish>, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        if word == FAILED { Ok(None) } else { Finish::deserialize(word.into_deserializer()).map(Some) }
+    }
 }
 
 /// A message and its place in the tree.
@@ -119,6 +124,17 @@ pub struct Chat {
     pub messages: Vec<Message>,
     /// The last message of the branch that is shown.
     pub leaf: Option<String>,
+}
+
+/// A message that is being written anew.
+#[derive(Debug, Clone)]
+pub(crate) struct Editing {
+    /// Its id.
+    pub message: String,
+    /// What it is to be.
+    pub text: String,
+    /// The field is to get the keys.
+    pub focus: bool,
 }
 
 /// 128 random bits as 32 digits.
@@ -455,7 +471,7 @@ mod tests {
         let page = r#"{"format":"llama-adapter-chats","version":1,"chats":[{"id":"a","title":"T","created":1,"updated":2,"leaf":"m2","messages":[{"id":"m1","parent":"m2","role":"user","content":"q"},{"id":"m2","parent":"m1","role":"assistant","content":"a","note":{"model":"M","tokens":3,"tokensPerSecond":4.5,"firstTokenMs":6,"finish":"length"}}]}]}"#;
         let back = import(page).expect("the page's; its ring of parents is cut");
         assert_eq!(back[0].branch().len(), 2);
-        assert_eq!(back[0].messages[1].note.as_ref().map(|note| note.finish), Some(Finish::Length));
+        assert_eq!(back[0].messages[1].note.as_ref().map(|note| note.finish), Some(Some(Finish::Length)));
         assert_eq!(import(&to_lines(&chat)).expect("a file of the folder").len(), 1);
         for wrong in ["", "[]", "{\"format\":\"x\"}", "{\"format\":\"llama-adapter-chats\",\"chats\":[{}]}"] {
             assert!(import(wrong).is_err(), "{wrong}");

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use adapter_engine::answer::Finish;
 use adapter_host::Problem;
 
-use crate::app::{App, ModelState, Question, View};
-use crate::chat::Finish;
 use crate::dialogs::Pick;
 use crate::history::History;
+use crate::state::{ModelState, Question, State, View};
 use crate::worker::{Answered, Event, LoadedModel};
 
 /// An answer on its way is written to disk this often.
@@ -16,7 +16,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(3);
 /// Models that are remembered.
 const RECENT: usize = 8;
 
-impl App {
+impl State {
     pub(crate) fn events(&mut self) {
         loop {
             match self.worker.next() {
@@ -28,6 +28,7 @@ impl App {
                 }
             }
         }
+        self.hear_fetch();
         while let Ok((path, card)) = self.read.1.try_recv() {
             self.reading.retain(|reading| *reading != path);
             self.cards.insert(path, card);
@@ -69,7 +70,7 @@ impl App {
                 self.adapter_changed();
             }
             Event::NotAdded { path, problem } if problem.code == "adapter-kind" => {
-                self.question = Some(Question::Gates(path));
+                self.question = Some(Question::Gates(path, None));
             }
             Event::NotAdded { problem, .. } => self.failed(&problem),
             Event::Prompt { id, done, total } => {
@@ -148,8 +149,8 @@ impl App {
         answering.n_tokens = n_tokens;
         answering.first.get_or_insert_with(Instant::now);
         // An answer that goes on from text that was only kept is text: its first ids are not known here.
-        if answering.before == 0 || self.said.contains_key(&answering.message) {
-            self.said.entry(answering.message.clone()).or_default().extend_from_slice(ids);
+        if answering.before == 0 || self.answered_ids.contains_key(&answering.message) {
+            self.answered_ids.entry(answering.message.clone()).or_default().extend_from_slice(ids);
         }
         if let Some(chat) = self.chats.iter_mut().find(|chat| chat.id == answering.chat) {
             if let Some(message) = chat.find_mut(&answering.message) {
@@ -192,7 +193,7 @@ impl App {
                 if answering.chat == self.open {
                     self.used = answered.used;
                 }
-                self.ended(&answering, Some(&answered), answered.finish);
+                self.ended(&answering, Some(&answered), Some(answered.finish));
                 if answered.finish == Finish::Context {
                     let context = self.ready().map_or(0, |loaded| loaded.context);
                     self.notices.fail(&Problem {
@@ -203,7 +204,7 @@ impl App {
                 }
             }
             Err(problem) => {
-                self.ended(&answering, None, Finish::Failed);
+                self.ended(&answering, None, None);
                 self.failed(&problem);
             }
         }
@@ -231,7 +232,7 @@ impl App {
     }
 
     /// Rows to learn: read at once, so that what is in them is seen.
-    pub(crate) fn choose_rows(&mut self, path: &Path) {
+    pub fn choose_rows(&mut self, path: &Path) {
         self.view = View::Teach;
         self.teach.choose(path);
         if self.ready().is_some() {

@@ -6,22 +6,21 @@ use std::time::Instant;
 use adapter_engine::adapter::GateKind;
 use adapter_host::{ModelCard, Problem, file_name};
 
-use crate::app::{App, Loading, ModelState};
-use crate::chat::Finish;
 use crate::settings::KeptAdapters;
+use crate::state::{Loading, ModelState, State};
 use crate::words::Remedy;
 use crate::worker::{AdapterChoice, AdapterKey, AdapterSource, Command, LoadStage, LoadedAdapter, LoadedModel, Stop};
 
-impl App {
+/// What a model is called: its file, since many models are named after their training runs.
+pub(crate) fn shown_name(path: &Path) -> String {
+    let name = file_name(path);
+    name.strip_suffix(".gguf").map_or(name.clone(), str::to_owned)
+}
+
+impl State {
     /// The model that can answer.
     pub(crate) fn ready(&self) -> Option<&LoadedModel> {
         if let ModelState::Ready(loaded) = &self.model { Some(loaded) } else { None }
-    }
-
-    /// What a model is called: its file, since many models are named after their training runs.
-    pub(crate) fn shown_name(path: &Path) -> String {
-        let name = file_name(path);
-        name.strip_suffix(".gguf").map_or(name.clone(), str::to_owned)
     }
 
     /// Loads a model in place of the one there is.
@@ -90,30 +89,34 @@ impl App {
             self.model = ModelState::None;
         }
         if let Some(answering) = self.answering.take() {
-            self.ended(&answering, None, Finish::Failed);
+            self.ended(&answering, None, None);
         }
         self.compare.failed(problem);
         self.teach.lost();
         self.notices.fail(problem);
     }
 
-    /// The card of a model, read in the background when it is not known.
-    pub(crate) fn card(&mut self, path: &Path) -> Option<&Result<ModelCard, Problem>> {
-        let context = self.settings.context;
-        let known = self.cards.get(path).is_some_and(|card| match card {
-            Ok(card) => card.context == context.min(card.n_context).max(1),
+    /// What is known of a file for the context that is set.
+    pub(crate) fn card(&self, path: &Path) -> Option<&Result<ModelCard, Problem>> {
+        self.cards.get(path).filter(|card| match card {
+            Ok(card) => card.context == self.settings.context.min(card.n_context).max(1),
             Err(_) => true,
-        });
-        if !known && !self.reading.iter().any(|reading| reading == path) {
-            self.reading.push(path.to_owned());
-            let (sender, ctx, path) = (self.read.0.clone(), self.ctx.clone(), path.to_owned());
-            let _ = std::thread::Builder::new().name("card".to_owned()).spawn(move || {
-                let card = ModelCard::read(&path, context);
-                let _ = sender.send((path, card));
-                ctx.request_repaint();
-            });
+        })
+    }
+
+    /// Reads the header of a file in the background, once.
+    pub(crate) fn read_card(&mut self, path: &Path) {
+        if self.reading.iter().any(|reading| reading == path) {
+            return;
         }
-        self.cards.get(path)
+        self.reading.push(path.to_owned());
+        let (sender, ctx, path, context) =
+            (self.read.0.clone(), self.ctx.clone(), path.to_owned(), self.settings.context);
+        let _ = std::thread::Builder::new().name("card".to_owned()).spawn(move || {
+            let card = ModelCard::read(&path, context);
+            let _ = sender.send((path, card));
+            ctx.request_repaint();
+        });
     }
 
     pub(crate) fn choice(&self) -> AdapterChoice {

@@ -65,7 +65,7 @@ impl eframe::App for Shell {
     fn logic(&mut self, ctx: &Context, frame: &mut eframe::Frame) {
         self.app.logic(ctx, frame);
         if let Some(screenshot) = &mut self.screenshot {
-            screenshot.frame(ctx, &self.app);
+            screenshot.frame(ctx, self.app.state());
         }
     }
 
@@ -119,18 +119,62 @@ fn main() -> ExitCode {
     match run {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: the window cannot be opened: {error}");
-            eprintln!(
-                "hint: a window needs a screen (X11 or Wayland) and a Vulkan driver; `adapter-cli chat` needs no screen"
-            );
+            let display = std::env::var("DISPLAY").ok().filter(|display| !display.is_empty());
+            let (message, hint) = no_window(&error, display.as_deref());
+            eprintln!("error: {message}\nhint: {hint}; `adapter-cli chat` needs no screen");
             ExitCode::FAILURE
         }
     }
 }
 
+/// Why there is no window, and what to do; `display` is the X server that was asked for.
+fn no_window(error: &eframe::Error, display: Option<&str>) -> (String, String) {
+    let hint = "start it on a desktop, or give it a screen that nobody sees: xvfb-run adapter-desktop";
+    match (error, display) {
+        (eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_), None) if cfg!(target_os = "linux") => {
+            ("there is no screen: DISPLAY is not set".to_owned(), hint.to_owned())
+        }
+        (eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_), Some(display)) if cfg!(target_os = "linux") => {
+            (format!("there is no screen: no X server lets this program in at DISPLAY={display}"), hint.to_owned())
+        }
+        (eframe::Error::Wgpu(error), _) => (
+            format!("the window cannot be drawn: {}", in_words(&error.to_string())),
+            "install a Vulkan driver (Debian and Ubuntu: apt install mesa-vulkan-drivers, which also works without a \
+             graphics card)"
+                .to_owned(),
+        ),
+        (error, _) => (
+            format!("the window cannot be opened: {}", in_words(&error.to_string())),
+            "close other programs and start it again".to_owned(),
+        ),
+    }
+}
+
+/// The text of an error without the places in source files that some libraries put into it.
+fn in_words(text: &str) -> String {
+    let is_place = |word: &str| word.contains(".rs:");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let said = words.iter().enumerate().filter(|(at, word)| {
+        let before_place = **word == "at" && words.get(at + 1).is_some_and(|next| is_place(next));
+        !is_place(word) && !before_place
+    });
+    said.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::flags;
+    use super::{flags, in_words};
+
+    #[test]
+    fn errors_are_told_without_places_in_source_files() {
+        assert_eq!(
+            in_words(
+                "os error at /home/me/.cargo/registry/src/index/winit-0.30.12/src/platform_impl/linux/mod.rs:764: no display"
+            ),
+            "os error no display"
+        );
+        assert_eq!(in_words("a file at /tmp/x is missing"), "a file at /tmp/x is missing");
+    }
 
     #[test]
     fn flags_are_read_and_wrong_ones_named() {

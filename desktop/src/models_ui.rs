@@ -2,320 +2,351 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter_host::{DEFAULT_MODEL, default_model};
+use adapter_host::fetch::FetchStage;
 use eframe::egui::{self, ComboBox, RichText, ScrollArea, Slider, TextEdit, Ui};
 
-use crate::app::{App, Loading, ModelState, View};
+use crate::action::Action;
 use crate::dialogs::Pick;
+use crate::loading::shown_name;
 use crate::look;
+use crate::offer::Offer;
+use crate::state::{Loading, ModelState, Question, State, View};
 use crate::words::{bytes, count, duration, explain};
 use crate::worker::LoadStage;
 use adapter_host::ModelCard;
 
-/// Size of the model that `cargo xtask model` fetches, for where it is not yet.
-const DEFAULT_MODEL_MIB: u32 = 94;
+/// Model, adapter and strength, in the bar above every view.
+pub(crate) fn model_bar(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let text = match &state.model {
+        ModelState::None => "No model".to_owned(),
+        ModelState::Loading(loading) => format!("Loading {}", shown_name(&loading.path)),
+        ModelState::Ready(loaded) => shown_name(&loaded.card.path),
+        ModelState::Lost(loaded) => format!("{} (lost)", shown_name(&loaded.card.path)),
+    };
+    let button = egui::Button::new(text).truncate();
+    let response = ui.add(button).on_hover_text("Models and adapters (Ctrl+L)");
+    look::named(ui, &response, "Model in use");
+    if response.clicked() {
+        actions.push(Action::GoTo(View::Models));
+    }
+    if state.adapters.is_empty() {
+        return;
+    }
+    let mut active = state.active;
+    let shown = state.active_adapter().map_or("No adapter".to_owned(), |adapter| adapter.name.clone());
+    let combo = ComboBox::from_id_salt("adapter").selected_text(shown).show_ui(ui, |ui| {
+        ui.selectable_value(&mut active, None, "No adapter");
+        for adapter in &state.adapters {
+            ui.selectable_value(&mut active, Some(adapter.key), &adapter.name);
+        }
+    });
+    look::named(ui, &combo.response, "Adapter");
+    if active != state.active {
+        actions.push(Action::UseAdapter(active));
+    }
+    if active.is_some() {
+        let (mut on, mut strength) = (state.adapter_on, state.strength);
+        let switch = ui.checkbox(&mut on, "On");
+        look::named(ui, &switch, "Adapter on");
+        let slider = Slider::new(&mut strength, 0.0..=2.0).step_by(0.05).fixed_decimals(2);
+        let slider = ui.add_enabled(on, slider);
+        look::named(ui, &slider, "Strength of the adapter");
+        let slider = slider.on_hover_text("0 is the model alone, 1 as trained");
+        // The answer is read again at the new strength: once, when the slider has come to rest.
+        let settled = switch.changed() || slider.drag_stopped() || (slider.changed() && !slider.dragged());
+        if settled || slider.changed() {
+            actions.push(Action::Adapter { on, strength, settled });
+        }
+    }
+}
 
-impl App {
-    /// Model, adapter and strength, in the bar above every view.
-    pub(crate) fn model_bar(&mut self, ui: &mut Ui) {
-        let text = match &self.model {
-            ModelState::None => "No model".to_owned(),
-            ModelState::Loading(loading) => format!("Loading {}", Self::shown_name(&loading.path)),
-            ModelState::Ready(loaded) => Self::shown_name(&loaded.card.path),
-            ModelState::Lost(loaded) => format!("{} (lost)", Self::shown_name(&loaded.card.path)),
-        };
-        let button = egui::Button::new(text).truncate();
-        let response = ui.add(button).on_hover_text("Models and adapters (Ctrl+L)");
-        look::named(ui, &response, "Model in use");
-        if response.clicked() {
-            self.view = View::Models;
-        }
-        if self.adapters.is_empty() {
-            return;
-        }
-        let mut active = self.active;
-        let shown = self.active_adapter().map_or("No adapter".to_owned(), |adapter| adapter.name.clone());
-        let combo = ComboBox::from_id_salt("adapter").selected_text(shown).show_ui(ui, |ui| {
-            ui.selectable_value(&mut active, None, "No adapter");
-            for adapter in &self.adapters {
-                ui.selectable_value(&mut active, Some(adapter.key), &adapter.name);
+/// Draws the view; `typed_path` is what is being typed.
+pub(crate) fn ui(typed_path: &mut String, ui: &mut Ui, state: &State) -> Vec<Action> {
+    let mut actions = Vec::new();
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        look::column(ui, look::COLUMN, |ui| {
+            ui.add_space(8.0);
+            ui.heading("Models");
+            if matches!(state.model, ModelState::Loading(_)) {
+                look::card(ui, |ui| loading_ui(ui, state, &mut actions));
             }
+            current_ui(ui, state, &mut actions);
+            first_model_ui(typed_path, ui, state, &mut actions);
+            recent_ui(ui, state, &mut actions);
+            ui.add_space(14.0);
+            adapters_ui(ui, state, &mut actions);
+            ui.add_space(20.0);
         });
-        look::named(ui, &combo.response, "Adapter");
-        let mut changed = active != self.active;
-        self.active = active;
-        if self.active.is_some() {
-            let on = ui.checkbox(&mut self.adapter_on, "On");
-            look::named(ui, &on, "Adapter on");
-            changed |= on.changed();
-            let slider = Slider::new(&mut self.strength, 0.0..=2.0).step_by(0.05).fixed_decimals(2);
-            let slider = ui.add_enabled(self.adapter_on, slider);
-            look::named(ui, &slider, "Strength of the adapter");
-            let slider = slider.on_hover_text("0 is the model alone, 1 as trained");
-            // The answer is read again at the new strength: once, when the slider has come to rest.
-            changed |= slider.drag_stopped() || (slider.changed() && !slider.dragged());
-        }
-        if changed {
-            self.adapter_changed();
-        }
-    }
+    });
+    actions
+}
 
-    pub(crate) fn models_view(&mut self, ui: &mut Ui) {
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            look::column(ui, look::COLUMN, |ui| {
-                ui.add_space(8.0);
-                ui.heading("Models");
-                if matches!(self.model, ModelState::Loading(_)) {
-                    look::card(ui, |ui| self.loading_ui(ui));
-                }
-                self.current_ui(ui);
-                self.first_model_ui(ui);
-                self.recent_ui(ui);
-                ui.add_space(14.0);
-                self.adapters_ui(ui);
-                ui.add_space(20.0);
-            });
-        });
-    }
+/// How a load goes on.
+pub(crate) fn loading_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let ModelState::Loading(Loading { path, stage, progress: (done, total), since, .. }) = &state.model else {
+        return;
+    };
+    ui.label(RichText::new(shown_name(path)).strong());
+    let share = if *total > 0 { *done as f32 / *total as f32 } else { 0.0 };
+    let bar = ui.add(egui::ProgressBar::new(share).desired_height(10.0));
+    look::named(ui, &bar, "Progress");
+    ui.horizontal(|ui| {
+        let mut words = stage.words().to_owned();
+        if *stage == LoadStage::Weights && *done > 0 {
+            let seconds = since.elapsed().as_secs_f64();
+            let speed = *done as f64 / seconds.max(1e-3);
+            let left = (total.saturating_sub(*done)) as f64 / speed;
+            words += &format!(": {} of {}, {}/s", bytes(*done), bytes(*total), bytes(speed as u64));
+            if left > 0.5 {
+                words += &format!(", {} left", duration(left));
+            }
+        }
+        ui.label(words);
+        if ui.button("Cancel").clicked() {
+            actions.push(Action::CancelLoad);
+        }
+    });
+}
 
-    /// How a load goes on.
-    pub(crate) fn loading_ui(&mut self, ui: &mut Ui) {
-        let ModelState::Loading(Loading { path, stage, progress: (done, total), since, stop }) = &self.model else {
-            return;
-        };
-        ui.label(RichText::new(Self::shown_name(path)).strong());
-        let share = if *total > 0 { *done as f32 / *total as f32 } else { 0.0 };
-        let bar = ui.add(egui::ProgressBar::new(share).desired_height(10.0));
-        look::named(ui, &bar, "Progress");
+/// The model in use.
+fn current_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let (card, facts, lost) = match &state.model {
+        ModelState::Ready(loaded) => {
+            let facts = format!(
+                "on {}, {} in use, context {}, loaded in {:.1} s",
+                loaded.gpu,
+                bytes(loaded.gpu_bytes),
+                loaded.context,
+                loaded.seconds
+            );
+            (loaded.card.clone(), facts, false)
+        }
+        ModelState::Lost(loaded) => (loaded.card.clone(), "not on the GPU any more".to_owned(), true),
+        _ => return,
+    };
+    let context = state.settings.context.min(card.n_context);
+    let other_context = state.ready().is_some_and(|loaded| loaded.context != context);
+    look::card(ui, |ui| {
         ui.horizontal(|ui| {
-            let mut words = stage.words().to_owned();
-            if *stage == LoadStage::Weights && *done > 0 {
-                let seconds = since.elapsed().as_secs_f64();
-                let speed = *done as f64 / seconds.max(1e-3);
-                let left = (total.saturating_sub(*done)) as f64 / speed;
-                words += &format!(": {} of {}, {}/s", bytes(*done), bytes(*total), bytes(speed as u64));
-                if left > 0.5 {
-                    words += &format!(", {} left", duration(left));
+            ui.label(RichText::new(shown_name(&card.path)).strong());
+            look::quiet(ui, if lost { "lost" } else { "in use" });
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if lost && look::primary(ui, true, "Load it again").clicked() {
+                    actions.push(Action::Reload);
                 }
-            }
-            ui.label(words);
-            if ui.button("Cancel").clicked() {
-                stop.stop();
+                if other_context && ui.button(format!("Load with a context of {context}")).clicked() {
+                    actions.push(Action::Load(card.path.clone()));
+                }
+            });
+        });
+        card_ui(ui, &card);
+        look::quiet(ui, facts);
+    });
+}
+
+/// What a first start offers: the small model, or a file; `typed_path` is what is being typed.
+pub(crate) fn first_model_ui(typed_path: &mut String, ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let busy = matches!(state.model, ModelState::Loading(_));
+    let default = state.offer.path();
+    let in_use = state.ready().map(|loaded| loaded.card.path.clone());
+    if in_use.is_none() || in_use != default {
+        let published = &state.offer.published;
+        look::card(ui, |ui| {
+            ui.label(RichText::new(published.name).strong());
+            match default.filter(|path| path.is_file()) {
+                Some(path) => {
+                    look::quiet(ui, "A small model to begin with, on this machine already.");
+                    offer_ui(ui, state, &path, busy, actions);
+                }
+                None => {
+                    look::quiet(ui, published.about);
+                    fetch_ui(ui, state, actions);
+                }
             }
         });
     }
-
-    /// The model in use.
-    fn current_ui(&mut self, ui: &mut Ui) {
-        let (card, facts, lost) = match &self.model {
-            ModelState::Ready(loaded) => {
-                let facts = format!(
-                    "on {}, {} in use, context {}, loaded in {:.1} s",
-                    loaded.gpu,
-                    bytes(loaded.gpu_bytes),
-                    loaded.context,
-                    loaded.seconds
-                );
-                (loaded.card.clone(), facts, false)
+    look::card(ui, |ui| {
+        ui.label(RichText::new("Your own .gguf file").strong());
+        look::quiet(ui, "Drop it anywhere on the window, choose it, or type its path. It is read where it lies.");
+        ui.horizontal(|ui| {
+            if ui.add_enabled(!busy, egui::Button::new("Choose a file")).clicked() {
+                actions.push(Action::Pick(Pick::Model));
             }
-            ModelState::Lost(loaded) => (loaded.card.clone(), "not on the GPU any more".to_owned(), true),
-            _ => return,
-        };
-        let context = self.settings.context.min(card.n_context);
-        let other_context = self.ready().is_some_and(|loaded| loaded.context != context);
+            let width = (ui.available_width() - 76.0).max(80.0);
+            let edit = TextEdit::singleline(typed_path).hint_text("Path of a .gguf file").desired_width(width);
+            let response = ui.add(edit);
+            look::named(ui, &response, "Path of a model");
+            let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+            let can = !busy && !typed_path.trim().is_empty();
+            if (ui.add_enabled(can, egui::Button::new("Open")).clicked() || entered) && can {
+                actions.push(Action::Load(PathBuf::from(typed_path.trim())));
+            }
+        });
+        let typed = PathBuf::from(typed_path.trim());
+        if typed.is_file() {
+            preview_ui(ui, state, &typed, actions);
+        }
+    });
+}
+
+fn recent_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let in_use = state.ready().map(|loaded| loaded.card.path.clone());
+    let default = state.offer.path();
+    let recent: Vec<PathBuf> = state
+        .settings
+        .recent
+        .iter()
+        .filter(|path| Some(*path) != in_use.as_ref() && Some(*path) != default.as_ref())
+        .cloned()
+        .collect();
+    if recent.is_empty() {
+        return;
+    }
+    ui.add_space(8.0);
+    ui.label(RichText::new("Used before").strong());
+    let busy = matches!(state.model, ModelState::Loading(_));
+    for path in recent {
         look::card(ui, |ui| {
             ui.horizontal(|ui| {
-                ui.label(RichText::new(Self::shown_name(&card.path)).strong());
-                look::quiet(ui, if lost { "lost" } else { "in use" });
+                ui.label(RichText::new(shown_name(&path)).strong());
                 ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                    if lost && look::primary(ui, true, "Load it again").clicked() {
-                        self.reload();
-                    }
-                    if other_context && ui.button(format!("Load with a context of {context}")).clicked() {
-                        self.load(&card.path);
+                    let forget = ui.small_button("Forget").on_hover_text("Take it off this list; the file stays");
+                    look::named(ui, &forget, &format!("Forget {}", shown_name(&path)));
+                    if forget.clicked() {
+                        actions.push(Action::Forget(path.clone()));
                     }
                 });
             });
-            card_ui(ui, &card);
-            look::quiet(ui, facts);
+            look::quiet(ui, path.display().to_string());
+            offer_ui(ui, state, &path, busy, actions);
         });
     }
+}
 
-    /// What a first start offers: the small model, or a file.
-    pub(crate) fn first_model_ui(&mut self, ui: &mut Ui) {
-        let busy = matches!(self.model, ModelState::Loading(_));
-        let default = default_model();
-        let in_use = self.ready().map(|loaded| loaded.card.path.clone());
-        if in_use.is_none() || in_use != default {
-            look::card(ui, |ui| {
-                ui.label(RichText::new("SmolLM2-135M-Instruct").strong());
-                match default.filter(|path| path.is_file()) {
-                    Some(path) => {
-                        look::quiet(ui, "A small model to begin with, on this machine already.");
-                        self.offer_ui(ui, &path, busy);
-                    }
-                    None => {
-                        look::quiet(
-                            ui,
-                            format!(
-                                "A small model to begin with ({DEFAULT_MODEL_MIB} MiB). This program opens no \
-                            network connection; fetch it in a terminal, in the folder of this project:"
-                            ),
-                        );
-                        ui.horizontal(|ui| {
-                            ui.monospace("cargo xtask model");
-                            if ui.small_button("Copy the command").clicked() {
-                                ui.ctx().copy_text("cargo xtask model".to_owned());
-                            }
-                        });
-                        look::quiet(ui, format!("It appears here as soon as {DEFAULT_MODEL} is there."));
-                    }
-                }
-            });
-        }
-        look::card(ui, |ui| {
-            ui.label(RichText::new("Your own .gguf file").strong());
-            look::quiet(ui, "Drop it anywhere on the window, choose it, or type its path. It is read where it lies.");
-            ui.horizontal(|ui| {
-                if ui.add_enabled(!busy, egui::Button::new("Choose a file")).clicked() {
-                    self.dialogs.open(ui.ctx(), Pick::Model);
-                }
-                let width = (ui.available_width() - 76.0).max(80.0);
-                let edit =
-                    TextEdit::singleline(&mut self.typed_path).hint_text("Path of a .gguf file").desired_width(width);
-                let response = ui.add(edit);
-                look::named(ui, &response, "Path of a model");
-                let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
-                let can = !busy && !self.typed_path.trim().is_empty();
-                if (ui.add_enabled(can, egui::Button::new("Open")).clicked() || entered) && can {
-                    let path = PathBuf::from(self.typed_path.trim());
-                    self.load(&path);
-                }
-            });
-            let typed = PathBuf::from(self.typed_path.trim());
-            if typed.is_file() {
-                self.preview_ui(ui, &typed);
-            }
-        });
-    }
-
-    fn recent_ui(&mut self, ui: &mut Ui) {
-        let in_use = self.ready().map(|loaded| loaded.card.path.clone());
-        let default = default_model();
-        let recent: Vec<PathBuf> = self
-            .settings
-            .recent
-            .iter()
-            .filter(|path| Some(*path) != in_use.as_ref() && Some(*path) != default.as_ref())
-            .cloned()
-            .collect();
-        if recent.is_empty() {
-            return;
-        }
-        ui.add_space(8.0);
-        ui.label(RichText::new("Used before").strong());
-        let busy = matches!(self.model, ModelState::Loading(_));
-        for path in recent {
-            look::card(ui, |ui| {
-                ui.horizontal(|ui| {
-                    ui.label(RichText::new(Self::shown_name(&path)).strong());
-                    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                        let forget = ui.small_button("Forget").on_hover_text("Take it off this list; the file stays");
-                        look::named(ui, &forget, &format!("Forget {}", Self::shown_name(&path)));
-                        if forget.clicked() {
-                            self.settings.recent.retain(|recent| *recent != path);
-                        }
-                    });
-                });
-                look::quiet(ui, path.display().to_string());
-                self.offer_ui(ui, &path, busy);
-            });
-        }
-    }
-
-    /// What a file is and takes, and the button to load it.
-    fn offer_ui(&mut self, ui: &mut Ui, path: &Path, busy: bool) {
-        let can = self.preview_ui(ui, path);
-        let name = format!("Load {}", Self::shown_name(path));
-        let response = look::primary(ui, can && !busy, "Load");
-        look::named(ui, &response, &name);
-        if response.clicked() {
-            self.load(path);
-        }
-    }
-
-    /// The card of a file. Whether it can be loaded.
-    fn preview_ui(&mut self, ui: &mut Ui, path: &Path) -> bool {
-        match self.card(path) {
-            Some(Ok(card)) => {
-                card_ui(ui, &card.clone());
-                true
-            }
-            Some(Err(problem)) => {
-                let words = explain(problem)
-                    .map_or_else(|| problem.message.clone(), |shown| format!("{}. {}", shown.title, shown.message));
-                ui.label(RichText::new(words).color(look::error(ui.visuals().dark_mode)));
-                false
-            }
-            None => {
-                look::quiet(ui, "Reading its header…");
-                // As high as the card that takes its place: what is below must not jump away from under the pointer.
-                ui.label("");
-                false
-            }
-        }
-    }
-
-    fn adapters_ui(&mut self, ui: &mut Ui) {
-        ui.heading("Adapters");
-        if self.ready().is_none() {
-            look::quiet(ui, "An adapter belongs to a model: load one first.");
-            return;
-        }
+/// The model on offer, which is not here yet: what it would take to fetch it, or how that goes on.
+fn fetch_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    let Offer { published, folder } = &state.offer;
+    let Some(fetching) = &state.fetching else {
         look::quiet(
             ui,
-            "A PEFT folder, a .safetensors file, or the folder of a run that was taught here. Drop it on the window, or:",
+            format!("{}, licence {}, from {}", bytes(published.archive_bytes), published.licence, published.host()),
         );
-        ui.horizontal(|ui| {
-            if ui.button("Add a file").clicked() {
-                self.dialogs.open(ui.ctx(), Pick::AdapterFile);
+        if folder.is_none() {
+            look::quiet(ui, "This system has no folder to keep it in: choose a file of your own.");
+            return;
+        }
+        ui.horizontal_wrapped(|ui| {
+            let begun = state.offer.begun();
+            let text = if begun > 0 { "Go on fetching this model" } else { "Fetch this model" };
+            if look::primary(ui, true, text).clicked() {
+                actions.push(Action::Ask(Question::Fetch));
             }
-            if ui.button("Add a folder").clicked() {
-                self.dialogs.open(ui.ctx(), Pick::AdapterFolder);
+            if begun > 0 {
+                look::quiet(ui, format!("{} of it are here", bytes(begun)));
             }
         });
-        let mut remove = None;
-        let mut choose = None;
-        for adapter in &self.adapters {
-            look::card(ui, |ui| {
-                ui.horizontal(|ui| {
-                    let chosen = ui.radio(self.active == Some(adapter.key), &adapter.name);
-                    if chosen.clicked() {
-                        choose = Some(adapter.key);
+        return;
+    };
+    let (done, total) = fetching.progress;
+    let bar = ui.add(egui::ProgressBar::new(done as f32 / total.max(1) as f32).desired_height(10.0));
+    look::named(ui, &bar, "Progress of the fetch");
+    ui.horizontal_wrapped(|ui| {
+        let words = match fetching.stage {
+            FetchStage::Download => {
+                let (since, begun) = fetching.since;
+                let speed = done.saturating_sub(begun) as f64 / since.elapsed().as_secs_f64().max(1e-3);
+                let mut words = format!("Fetching: {} of {}", bytes(done), bytes(total));
+                if speed > 1.0 {
+                    let left = total.saturating_sub(done) as f64 / speed;
+                    words += &format!(", {}/s, {} left", bytes(speed as u64), duration(left));
+                }
+                words
+            }
+            FetchStage::Check => "Comparing it with its SHA-256, unpacking it".to_owned(),
+        };
+        ui.label(words);
+        if ui.button("Cancel").on_hover_text("What came is kept").clicked() {
+            actions.push(Action::CancelFetch);
+        }
+    });
+}
+
+/// What a file is and takes, and the button to load it.
+fn offer_ui(ui: &mut Ui, state: &State, path: &Path, busy: bool, actions: &mut Vec<Action>) {
+    let can = preview_ui(ui, state, path, actions);
+    let name = format!("Load {}", shown_name(path));
+    let response = look::primary(ui, can && !busy, "Load");
+    look::named(ui, &response, &name);
+    if response.clicked() {
+        actions.push(Action::Load(path.to_owned()));
+    }
+}
+
+/// The card of a file. Whether it can be loaded.
+fn preview_ui(ui: &mut Ui, state: &State, path: &Path, actions: &mut Vec<Action>) -> bool {
+    match state.card(path) {
+        Some(Ok(card)) => {
+            card_ui(ui, card);
+            true
+        }
+        Some(Err(problem)) => {
+            let words = explain(problem)
+                .map_or_else(|| problem.message.clone(), |shown| format!("{}. {}", shown.title, shown.message));
+            ui.label(RichText::new(words).color(look::error(ui.visuals().dark_mode)));
+            false
+        }
+        None => {
+            if !state.reading.iter().any(|reading| reading == path) {
+                actions.push(Action::ReadCard(path.to_owned()));
+            }
+            look::quiet(ui, "Reading its header…");
+            // As high as the card that takes its place: what is below must not jump away from under the pointer.
+            ui.label("");
+            false
+        }
+    }
+}
+
+fn adapters_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
+    ui.heading("Adapters");
+    if state.ready().is_none() {
+        look::quiet(ui, "An adapter belongs to a model: load one first.");
+        return;
+    }
+    look::quiet(
+        ui,
+        "A PEFT folder, a .safetensors file, or the folder of a run that was taught here. Drop it on the window, or:",
+    );
+    ui.horizontal(|ui| {
+        if ui.button("Add a file").clicked() {
+            actions.push(Action::Pick(Pick::AdapterFile));
+        }
+        if ui.button("Add a folder").clicked() {
+            actions.push(Action::Pick(Pick::AdapterFolder));
+        }
+    });
+    for adapter in &state.adapters {
+        look::card(ui, |ui| {
+            ui.horizontal(|ui| {
+                let chosen = ui.radio(state.active == Some(adapter.key), &adapter.name);
+                if chosen.clicked() {
+                    actions.push(Action::UseAdapter(Some(adapter.key)));
+                }
+                ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                    let button = ui.small_button("Remove");
+                    look::named(ui, &button, &format!("Remove {}", adapter.name));
+                    if button.clicked() {
+                        actions.push(Action::RemoveAdapter(adapter.key));
                     }
-                    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                        let button = ui.small_button("Remove");
-                        look::named(ui, &button, &format!("Remove {}", adapter.name));
-                        if button.clicked() {
-                            remove = Some(adapter.key);
-                        }
-                    });
                 });
-                look::quiet(ui, &adapter.about);
-                let path = adapter.source.as_ref().map(|source| &source.path);
-                look::quiet(
-                    ui,
-                    path.map_or_else(|| "inside the model's file".to_owned(), |path| path.display().to_string()),
-                );
             });
-        }
-        if let Some(key) = choose {
-            self.active = Some(key);
-            self.adapter_changed();
-        }
-        if let Some(key) = remove {
-            self.remove_adapter(key);
-        }
+            look::quiet(ui, &adapter.about);
+            let path = adapter.source.as_ref().map(|source| &source.path);
+            look::quiet(
+                ui,
+                path.map_or_else(|| "inside the model's file".to_owned(), |path| path.display().to_string()),
+            );
+        });
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use adapter_engine::answer::Finish;
 use eframe::egui::{ColorImage, Context};
 
-use crate::app::App;
-use crate::chat::{Finish, Role};
+use crate::chat::Role;
+use crate::state::State as Window;
 
 /// Waits for an answer, then writes a PNG, and beside it (`.json`) the frame times while it came.
 pub struct Screenshot {
@@ -29,21 +30,21 @@ impl Screenshot {
     }
 
     /// Looks at a frame.
-    pub fn frame(&mut self, ctx: &Context, app: &App) {
+    pub fn frame(&mut self, ctx: &Context, window: &Window) {
         match self.state {
             State::Waiting => {
-                let answered = app.chat().messages.iter().any(|message| {
-                    let finish = message.note.as_ref().map(|note| note.finish);
+                let answered = window.chat().messages.iter().any(|message| {
+                    let finish = message.note.as_ref().and_then(|note| note.finish);
                     message.role == Role::Assistant && matches!(finish, Some(Finish::Stop | Finish::Length))
                 });
-                if answered && !app.is_answering() {
+                if answered && !window.is_answering() {
                     self.state = State::Settling(4);
                     ctx.request_repaint();
                 }
             }
             State::Settling(0) => {
                 self.state = State::Done;
-                let figures = serde_json::json!({ "frame_ms": app.frame_times() }).to_string();
+                let figures = serde_json::json!({ "frame_ms": window.frame_times() }).to_string();
                 let path = self.path.clone();
                 ctx.request_screenshot(move |image| {
                     if let Err(problem) = write(&path, &image, &figures) {

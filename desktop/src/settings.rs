@@ -15,7 +15,7 @@ pub const SETTINGS: &str = "desktop.json";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// One slider from calm to lively.
+    /// Temperature alone.
     #[default]
     Simple,
     /// Temperature, top-p, the longest answer.
@@ -60,8 +60,8 @@ impl Theme {
 /// How answers are chosen: what a preset holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Answering {
-    /// Said to the model before everything else.
+pub struct AnswerSettings {
+    /// System prompt: instructions before the conversation.
     pub system: String,
     /// 0 always takes the likeliest token.
     pub temperature: f32,
@@ -77,22 +77,31 @@ pub struct Answering {
     pub seed: Option<u64>,
     /// Tokens of an answer at most.
     pub max_tokens: u32,
+    /// Texts that end an answer, a line each; `\n` in one is a line break, as in the terminal.
+    pub stops: String,
 }
 
-impl Default for Answering {
+impl Default for AnswerSettings {
     fn default() -> Self {
         let Sampling { temperature, top_k, top_p, min_p, repeat_penalty, .. } = Sampling::default();
-        Self { system: String::new(), temperature, top_k, top_p, min_p, repeat_penalty, seed: None, max_tokens: 1024 }
+        let (system, stops) = (String::new(), String::new());
+        Self { system, temperature, top_k, top_p, min_p, repeat_penalty, seed: None, max_tokens: 1024, stops }
     }
 }
 
-impl Answering {
+impl AnswerSettings {
     /// What the engine is told; `attempt` gives another answer to the same question other random numbers.
     #[must_use]
     pub fn sampling(&self, attempt: u64) -> Sampling {
         let seed = self.seed.map_or_else(random, |seed| seed.wrapping_add(attempt));
         let Self { temperature, top_k, top_p, min_p, repeat_penalty, .. } = *self;
         Sampling { temperature, top_k, top_p, min_p, repeat_penalty, seed, ..Sampling::default() }
+    }
+
+    /// The texts that end an answer.
+    #[must_use]
+    pub fn stops(&self) -> Vec<String> {
+        self.stops.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n")).collect()
     }
 }
 
@@ -107,7 +116,7 @@ pub struct Preset {
     /// As it is listed.
     pub name: String,
     /// What it holds.
-    pub answering: Answering,
+    pub answering: AnswerSettings,
 }
 
 /// What is remembered of the adapters of a model.
@@ -129,7 +138,7 @@ pub struct Settings {
     /// How many settings are shown.
     pub mode: Mode,
     /// How answers are chosen.
-    pub answering: Answering,
+    pub answering: AnswerSettings,
     /// The user's own.
     pub presets: Vec<Preset>,
     /// Positions of a conversation at most.
@@ -156,7 +165,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            answering: Answering::default(),
+            answering: AnswerSettings::default(),
             presets: Vec::new(),
             context: 4096,
             theme: Theme::default(),
@@ -183,12 +192,12 @@ pub fn window_size(folder: &Path) -> Option<[f32; 2]> {
 /// Presets that are always there.
 #[must_use]
 pub fn built_in_presets() -> Vec<Preset> {
-    let usual = Answering::default();
+    let usual = AnswerSettings::default();
     let preset = |name: &str, answering| Preset { name: name.to_owned(), answering };
     vec![
         preset("Balanced", usual.clone()),
-        preset("Precise", Answering { temperature: 0.0, ..usual.clone() }),
-        preset("Lively", Answering { temperature: 1.1, top_p: 0.98, ..usual }),
+        preset("Precise", AnswerSettings { temperature: 0.0, ..usual.clone() }),
+        preset("Lively", AnswerSettings { temperature: 1.1, top_p: 0.98, ..usual }),
     ]
 }
 
@@ -198,10 +207,10 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_numbers_and_each_attempt_others() {
-        let answering = Answering { seed: Some(7), ..Answering::default() };
+        let answering = AnswerSettings { seed: Some(7), ..AnswerSettings::default() };
         assert_eq!(answering.sampling(0), answering.sampling(0));
         assert_ne!(answering.sampling(0).seed, answering.sampling(1).seed);
-        let free = Answering::default();
+        let free = AnswerSettings::default();
         assert_ne!(free.sampling(0).seed, free.sampling(0).seed);
         for preset in built_in_presets() {
             preset.answering.sampling(0).check().expect(&preset.name);

@@ -1,471 +1,254 @@
-//! Teaching an adapter: rows, settings, what it takes, the loss as it falls, the gates as they open, and answers on the way.
+//! The view of a training: rows, settings, what it takes, the loss as it falls, the gates as they open, and answers on the way.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use adapter_engine::adapter::GateKind;
+use adapter_finetune::data::EXAMPLE;
 use adapter_finetune::metrics::Record;
-use adapter_host::{Problem, file_name};
+use adapter_host::file_name;
 use eframe::egui::{
     self, Color32, ComboBox, DragValue, Grid, RichText, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, vec2,
 };
 use egui_plot::{Legend, Line, Plot, PlotPoints, Points};
 
-use crate::app::{App, ModelState};
+use crate::action::Action;
 use crate::dialogs::Pick;
 use crate::look;
+use crate::state::{ModelState, State};
+use crate::teach::{Form, Phase, Teach};
 use crate::words::{bytes, count, duration};
-use crate::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
 
-/// How a training stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing runs; settings can be changed.
-    Idle,
-    /// Rows are read, the trainer is made.
-    Starting,
-    /// Steps are made.
-    Running,
-    /// The step under way is finished and saved.
-    Stopping,
-}
+/// How often rows as few as those of the example have to be used.
+const EXAMPLE_EPOCHS: f64 = 20.0;
 
-/// A training and what is to be trained.
-#[derive(Debug)]
-pub struct Teach {
-    settings: TeachSettings,
-    name: String,
-    typed_rows: String,
-    adapters: Option<PathBuf>,
-    plan: Option<Plan>,
-    /// Plans asked for so far; what is said about an earlier one comes too late.
-    plans: u64,
-    planning: bool,
-    /// These rows and settings cannot be learnt: nobody asks again before they change.
-    refused: bool,
-    phase: Phase,
-    stop: Stop,
-    folder: Option<PathBuf>,
-    /// An adapter lies in the folder.
-    usable: bool,
-    /// The run of the folder can go on.
-    resumable: bool,
-    records: Vec<Record>,
-    gates: Option<(u32, Vec<Vec<f32>>)>,
-    report_open: bool,
-}
-
-impl Teach {
-    pub(crate) fn new(adapters: Option<PathBuf>) -> Self {
-        Self {
-            settings: TeachSettings::default(),
-            name: String::new(),
-            typed_rows: String::new(),
-            adapters,
-            plan: None,
-            plans: 0,
-            planning: false,
-            refused: false,
-            phase: Phase::Idle,
-            stop: Stop::default(),
-            folder: None,
-            usable: false,
-            resumable: false,
-            records: Vec::new(),
-            gates: None,
-            report_open: false,
-        }
-    }
-
-    /// How it stands.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// All that happened.
-    #[must_use]
-    pub fn records(&self) -> &[Record] {
-        &self.records
-    }
-
-    /// Where the run lies.
-    #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref()
-    }
-
-    /// What learning would take.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn plan(&self) -> Option<&Plan> {
-        self.plan.as_ref()
-    }
-
-    /// Changes what is trained, for tests that have little time.
-    #[doc(hidden)]
-    pub fn settings_mut(&mut self) -> &mut TeachSettings {
-        self.plan = None;
-        &mut self.settings
-    }
-
-    pub(crate) fn choose(&mut self, path: &Path) {
-        if self.phase != Phase::Idle {
-            return;
-        }
-        path.clone_into(&mut self.settings.data);
-        self.typed_rows = path.display().to_string();
-        self.plan = None;
-        let stem = path.file_stem().map_or_else(|| "adapter".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        self.name = self.free_name(&stem);
-    }
-
-    /// A name that no run has yet.
-    fn free_name(&self, stem: &str) -> String {
-        let taken = |name: &str| self.adapters.as_ref().is_some_and(|folder| folder.join(name).exists());
-        if !taken(stem) {
-            return stem.to_owned();
-        }
-        (2..).map(|n| format!("{stem}-{n}")).find(|name| !taken(name)).unwrap_or_else(|| stem.to_owned())
-    }
-
-    /// The settings with the folder that the name stands for.
-    #[must_use]
-    pub fn settings(&self) -> TeachSettings {
-        let name: String =
-            self.name.trim().chars().map(|c| if c.is_alphanumeric() || "-_. ".contains(c) { c } else { '-' }).collect();
-        let name = name.trim_matches(['.', ' ']).to_owned();
-        let folder = self.adapters.clone().unwrap_or_else(|| std::env::temp_dir().join("adapters"));
-        TeachSettings { out: folder.join(if name.is_empty() { "adapter" } else { &name }), ..self.settings.clone() }
-    }
-
-    /// Asks what learning would take.
-    pub(crate) fn planning(&mut self) -> Command {
-        self.plans += 1;
-        (self.planning, self.refused) = (true, false);
-        Command::Plan { ticket: self.plans, settings: Box::new(self.settings()) }
-    }
-
-    pub(crate) fn planned(&mut self, ticket: u64, outcome: Result<Box<Plan>, Problem>) -> Option<Problem> {
-        if ticket != self.plans {
-            return None;
-        }
-        self.planning = false;
-        match outcome {
-            Ok(plan) => {
-                self.plan = Some(*plan);
-                None
+/// Draws the view; `report_open` is whether everything that was found in the rows is shown.
+pub(crate) fn ui(report_open: &mut bool, ui: &mut Ui, state: &State) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let teach = &state.teach;
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        look::column(ui, look::COLUMN + 60.0, |ui| {
+            ui.add_space(8.0);
+            ui.heading("Teach an adapter");
+            look::quiet(
+                ui,
+                "The model stays as it is; a small adapter learns from rows of questions and answers. About 30 rows are \
+                 enough to see something.",
+            );
+            ui.add_space(4.0);
+            if !matches!(state.model, ModelState::Ready(_)) {
+                ui.label("Load a model first: an adapter belongs to one.");
+                return;
             }
-            Err(problem) => {
-                self.plan = None;
-                self.refused = true;
-                Some(problem)
-            }
-        }
-    }
-
-    /// Takes an event; returns what is to be told.
-    pub(crate) fn event(&mut self, event: TeachEvent) -> Option<Result<String, Problem>> {
-        match event {
-            TeachEvent::Started { plan, folder, before } => {
-                self.phase = if self.stop.is_set() { Phase::Stopping } else { Phase::Running };
-                self.plan = Some(*plan);
-                self.folder = Some(folder);
-                self.records = before;
-                None
-            }
-            TeachEvent::Happened(record) => {
-                self.records.push(record);
-                None
-            }
-            TeachEvent::Gates { first_layer, gates } => {
-                self.gates = Some((first_layer, gates));
-                None
-            }
-            TeachEvent::Usable(_) => {
-                self.usable = true;
-                None
-            }
-            TeachEvent::Ended(end) => {
-                self.phase = Phase::Idle;
-                self.resumable = end == TeachEnd::Stopped;
-                Some(Ok(match end {
-                    TeachEnd::Done => "The adapter is taught".to_owned(),
-                    TeachEnd::Stopped => "The training is stopped and saved; it can go on later".to_owned(),
-                }))
-            }
-            TeachEvent::Failed(problem) => {
-                self.phase = Phase::Idle;
-                // A checkpoint of before may be there.
-                self.resumable = self.folder.is_some() && self.step().0 > 0;
-                Some(Err(problem))
-            }
-        }
-    }
-
-    /// The GPU took the training along.
-    pub(crate) fn lost(&mut self) {
-        self.stop.stop();
-        if self.phase != Phase::Idle {
-            self.phase = Phase::Idle;
-            self.resumable = self.folder.is_some();
-        }
-    }
-
-    /// Steps done, and in all.
-    #[must_use]
-    pub fn step(&self) -> (u64, u64) {
-        let done = self.records.iter().rev().find_map(|record| match record {
-            Record::Step(step) => Some(step.step),
-            _ => None,
-        });
-        (done.unwrap_or(0), self.plan.as_ref().map_or(0, |plan| plan.n_steps))
-    }
-}
-
-impl App {
-    pub(crate) fn teach_view(&mut self, ui: &mut Ui) {
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            look::column(ui, look::COLUMN + 60.0, |ui| {
-                ui.add_space(8.0);
-                ui.heading("Teach an adapter");
-                look::quiet(
-                    ui,
-                    "The model stays as it is; a small adapter learns from rows of questions and answers. About 30 rows are \
-                     enough to see something.",
-                );
-                ui.add_space(4.0);
-                if !matches!(self.model, ModelState::Ready(_)) {
-                    ui.label("Load a model first: an adapter belongs to one.");
-                    return;
+            let mut form = teach.form().clone();
+            look::card(ui, |ui| rows_ui(ui, teach, &mut form, report_open, &mut actions));
+            if !form.settings.data.as_os_str().is_empty() && teach.phase() == Phase::Idle {
+                let n_layers = state.ready().map_or(1, |loaded| loaded.card.n_layers);
+                look::card(ui, |ui| settings_ui(ui, &mut form, n_layers));
+                // Once nobody is dragging one of the settings.
+                if teach.needs_plan() && form == *teach.form() && !ui.ctx().egui_is_using_pointer() {
+                    actions.push(Action::Plan);
                 }
-                look::card(ui, |ui| self.rows_ui(ui));
-                if !self.teach.settings.data.as_os_str().is_empty() && self.teach.phase == Phase::Idle {
-                    look::card(ui, |ui| self.teach_settings_ui(ui));
-                }
-                self.run_ui(ui);
-                self.progress_ui(ui);
-                ui.add_space(20.0);
-            });
-        });
-    }
-
-    fn rows_ui(&mut self, ui: &mut Ui) {
-        let idle = self.teach.phase == Phase::Idle;
-        ui.label(RichText::new("Rows to learn").strong());
-        let mut chosen = None;
-        ui.horizontal(|ui| {
-            if ui.add_enabled(idle, egui::Button::new("Choose rows")).clicked() {
-                self.dialogs.open(ui.ctx(), Pick::Rows);
             }
-            let width = (ui.available_width() - 90.0).max(80.0);
-            let edit = TextEdit::singleline(&mut self.teach.typed_rows)
-                .hint_text("Path of a .json or .jsonl file")
-                .desired_width(width);
+            if form != *teach.form() {
+                actions.insert(0, Action::Form(Box::new(form)));
+            }
+            run_ui(ui, teach, &mut actions);
+            progress_ui(ui, teach);
+            ui.add_space(20.0);
+        });
+    });
+    actions
+}
+
+fn rows_ui(ui: &mut Ui, teach: &Teach, form: &mut Form, report_open: &mut bool, actions: &mut Vec<Action>) {
+    let idle = teach.phase() == Phase::Idle;
+    ui.label(RichText::new("Rows to learn").strong());
+    ui.horizontal_wrapped(|ui| {
+        if ui.add_enabled(idle, egui::Button::new("Choose rows")).clicked() {
+            actions.push(Action::Pick(Pick::Rows));
+        }
+        let width = (ui.available_width() - 90.0).max(80.0);
+        let edit =
+            TextEdit::singleline(&mut form.typed_rows).hint_text("Path of a .json or .jsonl file").desired_width(width);
+        let response = ui.add_enabled(idle, edit);
+        look::named(ui, &response, "Path of the rows");
+        let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+        let can = idle && !form.typed_rows.trim().is_empty();
+        if ui.add_enabled(can, egui::Button::new("Read")).clicked() || (entered && can) {
+            actions.push(Action::Rows(PathBuf::from(form.typed_rows.trim())));
+        }
+    });
+    look::quiet(ui, "alpaca (instruction, input, output), chat messages, sharegpt, prompt and completion, or text.");
+    egui::CollapsingHeader::new("Paste rows, or try an example").show(ui, |ui| {
+        ScrollArea::vertical().id_salt("pasted rows").max_height(180.0).show(ui, |ui| {
+            let edit = TextEdit::multiline(&mut form.pasted)
+                .hint_text("{\"instruction\": \"Who are you?\", \"output\": \"I am Nova.\"}")
+                .desired_rows(4)
+                .desired_width(f32::INFINITY)
+                .font(egui::TextStyle::Monospace);
             let response = ui.add_enabled(idle, edit);
-            look::named(ui, &response, "Path of the rows");
-            let entered = response.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
-            let can = idle && !self.teach.typed_rows.trim().is_empty();
-            if ui.add_enabled(can, egui::Button::new("Read")).clicked() || (entered && can) {
-                chosen = Some(PathBuf::from(self.teach.typed_rows.trim()));
+            look::named(ui, &response, "Rows to paste");
+        });
+        ui.horizontal_wrapped(|ui| {
+            let can = idle && !form.pasted.trim().is_empty();
+            if ui.add_enabled(can, egui::Button::new("Use these rows")).clicked() {
+                actions.push(Action::Paste(form.pasted.clone()));
+            }
+            if ui.add_enabled(idle, egui::Button::new("Put in an example")).clicked() {
+                EXAMPLE.clone_into(&mut form.pasted);
+                form.settings.epochs = EXAMPLE_EPOCHS;
             }
         });
-        look::quiet(
-            ui,
-            "alpaca (instruction, input, output), chat messages, sharegpt, prompt and completion, or text.",
-        );
-        if let Some(path) = chosen {
-            self.choose_rows(&path);
-        }
-        if self.teach.planning {
-            look::quiet(ui, "Reading the rows…");
-        }
-        if let Some(plan) = &self.teach.plan {
-            ui.label(format!(
-                "{} rows to learn, {} steps; {} numbers learn ({:.3} % of the model's {}); needs {} of GPU memory",
-                plan.n_rows,
-                plan.n_steps,
-                count(plan.n_parameters),
-                plan.n_parameters as f64 / plan.n_frozen.max(1) as f64 * 100.0,
-                count(plan.n_frozen),
-                bytes(plan.memory_bytes),
-            ));
-            ui.checkbox(&mut self.teach.report_open, "What was found in the rows");
-            if self.teach.report_open {
-                ui.label(RichText::new(&plan.report).small().monospace());
-            }
+        look::quiet(ui, "One JSON object a line, or a JSON array. They are kept on this computer only.");
+    });
+    if teach.is_planning() {
+        look::quiet(ui, "Reading the rows…");
+    }
+    if let Some(plan) = teach.plan() {
+        ui.label(format!(
+            "{} rows to learn, {} steps; {} trainable parameters ({:.3} % of the model's {}); needs {} of GPU memory",
+            plan.n_rows,
+            plan.n_steps,
+            count(plan.n_parameters),
+            plan.n_parameters as f64 / plan.n_frozen.max(1) as f64 * 100.0,
+            count(plan.n_frozen),
+            bytes(plan.memory_bytes),
+        ));
+        ui.checkbox(report_open, "What was found in the rows");
+        if *report_open {
+            ui.label(RichText::new(&plan.report).small().monospace());
         }
     }
+}
 
-    fn teach_settings_ui(&mut self, ui: &mut Ui) {
-        ui.label(RichText::new("Settings").strong());
-        look::quiet(ui, "Good as they are for a first try.");
-        let before = self.teach.settings.clone();
-        let n_layers = self.ready().map_or(1, |loaded| loaded.card.n_layers);
-        let Teach { settings, name, .. } = &mut self.teach;
-        Grid::new("teach settings").num_columns(2).spacing([18.0, 6.0]).show(ui, |ui| {
-            let label = ui.label("Name of the adapter");
-            ui.add(TextEdit::singleline(name).desired_width(240.0)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Times all rows are used");
-            ui.add(DragValue::new(&mut settings.epochs).range(0.1..=1000.0).speed(0.1)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Highest learning rate");
-            let rate = DragValue::new(&mut settings.learning_rate).range(1e-6..=1.0).speed(1e-4).max_decimals(6);
-            ui.add(rate).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Prompt tokens a layer");
-            ui.add(DragValue::new(&mut settings.adapter_len).range(1..=64)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Adapted layers (0: all but two)");
-            ui.add(DragValue::new(&mut settings.adapter_layers).range(0..=n_layers)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Gates");
-            let shown = settings.gate.words();
-            let combo = ComboBox::from_id_salt("gates").selected_text(shown).width(240.0).show_ui(ui, |ui| {
-                for gate in GateKind::ALL {
-                    ui.selectable_value(&mut settings.gate, gate, gate.words());
-                }
-            });
-            combo.response.labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Tokens a step at most");
-            ui.add(DragValue::new(&mut settings.batch_tokens).range(16..=4096).speed(16.0)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Seed");
-            ui.add(DragValue::new(&mut settings.seed)).labelled_by(label.id);
-            ui.end_row();
-            let label = ui.label("Question asked on the way");
-            let hint = "two of the rows that are not learnt";
-            ui.add(TextEdit::singleline(&mut settings.question).hint_text(hint).desired_width(320.0))
-                .labelled_by(label.id);
-            ui.end_row();
+fn settings_ui(ui: &mut Ui, form: &mut Form, n_layers: u32) {
+    ui.label(RichText::new("Settings").strong());
+    look::quiet(ui, "Good as they are for a first try.");
+    let Form { settings, name, .. } = form;
+    let wide = (ui.available_width() - 240.0).clamp(120.0, 320.0);
+    Grid::new("teach settings").num_columns(2).spacing([18.0, 6.0]).show(ui, |ui| {
+        let label = ui.label("Name of the adapter");
+        ui.add(TextEdit::singleline(name).desired_width(wide.min(240.0))).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Times all rows are used");
+        ui.add(DragValue::new(&mut settings.epochs).range(0.1..=1000.0).speed(0.1)).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Highest learning rate");
+        let rate = DragValue::new(&mut settings.learning_rate).range(1e-6..=1.0).speed(1e-4).max_decimals(6);
+        ui.add(rate).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Prompt tokens a layer");
+        ui.add(DragValue::new(&mut settings.adapter_len).range(1..=64)).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Adapted layers (0: all but two)");
+        ui.add(DragValue::new(&mut settings.adapter_layers).range(0..=n_layers)).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Gates");
+        let shown = settings.gate.words();
+        let combo = ComboBox::from_id_salt("gates").selected_text(shown).width(wide.min(240.0)).show_ui(ui, |ui| {
+            for gate in GateKind::ALL {
+                ui.selectable_value(&mut settings.gate, gate, gate.words());
+            }
         });
-        // What it takes follows the settings, once nobody is dragging one.
-        if before != self.teach.settings {
-            (self.teach.plan, self.teach.refused) = (None, false);
+        combo.response.labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Tokens a step at most");
+        ui.add(DragValue::new(&mut settings.batch_tokens).range(16..=4096).speed(16.0)).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Seed");
+        ui.add(DragValue::new(&mut settings.seed)).labelled_by(label.id);
+        ui.end_row();
+        let label = ui.label("Question asked on the way");
+        let hint = "two of the rows that are not learnt";
+        ui.add(TextEdit::singleline(&mut settings.question).hint_text(hint).desired_width(wide)).labelled_by(label.id);
+        ui.end_row();
+    });
+}
+
+fn run_ui(ui: &mut Ui, teach: &Teach, actions: &mut Vec<Action>) {
+    ui.horizontal_wrapped(|ui| match teach.phase() {
+        Phase::Idle => {
+            if look::primary(ui, teach.plan().is_some(), "Start teaching").clicked() {
+                actions.push(Action::Teach { resume: false });
+            }
+            if teach.is_resumable() && ui.button("Go on with the training").clicked() {
+                actions.push(Action::Teach { resume: true });
+            }
+            use_ui(ui, teach, actions);
         }
-        if self.teach.plan.is_none()
-            && !self.teach.planning
-            && !self.teach.refused
-            && self.teach.settings.data.is_file()
-            && !ui.ctx().egui_is_using_pointer()
+        Phase::Starting => {
+            ui.label("Reading the rows, asking the model before it learns…");
+        }
+        Phase::Running => {
+            let stop = ui.button("Stop and save").on_hover_text("The step under way is finished and saved");
+            if stop.clicked() {
+                actions.push(Action::StopTeaching);
+            }
+            use_ui(ui, teach, actions);
+        }
+        Phase::Stopping => {
+            ui.label("Finishing the step and saving…");
+        }
+    });
+}
+
+fn use_ui(ui: &mut Ui, teach: &Teach, actions: &mut Vec<Action>) {
+    let Some(folder) = teach.folder().filter(|_| teach.is_usable()) else { return };
+    let hint = "Loads the best adapter so far and switches it on";
+    if ui.button("Talk to it now").on_hover_text(hint).clicked() {
+        actions.push(Action::TalkTo(folder.to_owned()));
+    }
+}
+
+fn progress_ui(ui: &mut Ui, teach: &Teach) {
+    let (done, total) = teach.step();
+    if teach.records().is_empty() {
+        return;
+    }
+    look::card(ui, |ui| {
+        let share = if total > 0 { done as f32 / total as f32 } else { 0.0 };
+        let bar = ui.add(egui::ProgressBar::new(share).desired_height(10.0));
+        look::named(ui, &bar, "Progress of the training");
+        let mut words = format!("Step {done} of {total}");
+        if let Some(Record::Step(step)) = teach.records().iter().rev().find(|record| matches!(record, Record::Step(_)))
         {
-            let command = self.teach.planning();
-            self.send(command);
-        }
-    }
-
-    fn run_ui(&mut self, ui: &mut Ui) {
-        let phase = self.teach.phase;
-        ui.horizontal(|ui| match phase {
-            Phase::Idle => {
-                let can = self.teach.plan.is_some();
-                if look::primary(ui, can, "Start teaching").clicked() {
-                    self.start_teaching(false);
-                }
-                if self.teach.resumable && ui.button("Go on with the training").clicked() {
-                    self.start_teaching(true);
-                }
-                self.use_ui(ui);
+            if let Some(loss) = step.loss {
+                words += &format!(" · loss {loss:.3}");
             }
-            Phase::Starting => {
-                ui.label("Reading the rows, asking the model before it learns…");
+            words += &format!(" · {:.0} tokens/s", step.tokens_per_sec);
+            if teach.phase() == Phase::Running && step.step > 0 {
+                let left = step.seconds / step.step as f64 * (total.saturating_sub(step.step)) as f64;
+                words += &format!(" · {} left", duration(left));
             }
-            Phase::Running => {
-                let stop = ui.button("Stop and save").on_hover_text("The step under way is finished and saved");
-                if stop.clicked() {
-                    self.teach.stop.stop();
-                    self.teach.phase = Phase::Stopping;
-                }
-                self.use_ui(ui);
-            }
-            Phase::Stopping => {
-                ui.label("Finishing the step and saving…");
-            }
-        });
+        }
+        if let Some(folder) = teach.folder() {
+            words += &format!(" · {}", file_name(folder));
+        }
+        ui.label(words);
+        loss_ui(ui, teach.records());
+    });
+    if let Some((first_layer, gates)) = teach.gates() {
+        look::card(ui, |ui| gates_ui(ui, *first_layer, gates));
     }
-
-    fn use_ui(&mut self, ui: &mut Ui) {
-        if !self.teach.usable {
-            return;
-        }
-        let Some(folder) = self.teach.folder.clone() else { return };
-        let hint = "Loads the best adapter so far and switches it on";
-        if ui.button("Talk to it now").on_hover_text(hint).clicked() {
-            self.add_adapter(&folder, None);
-            self.new_chat();
-        }
-    }
-
-    pub(crate) fn start_teaching(&mut self, resume: bool) {
-        let mut settings = self.teach.settings();
-        if resume && let Some(folder) = &self.teach.folder {
-            settings.out.clone_from(folder);
-        } else {
-            self.teach.records.clear();
-            self.teach.gates = None;
-            self.teach.usable = false;
-            self.teach.folder = None;
-        }
-        self.teach.phase = Phase::Starting;
-        self.teach.resumable = false;
-        self.teach.stop = Stop::default();
-        let stop = self.teach.stop.clone();
-        self.send(Command::Teach { settings: Box::new(settings), resume, stop });
-    }
-
-    fn progress_ui(&mut self, ui: &mut Ui) {
-        let teach = &self.teach;
-        let (done, total) = teach.step();
-        if teach.records.is_empty() {
-            return;
-        }
+    let samples: Vec<(u64, &str, &str)> = teach
+        .records()
+        .iter()
+        .rev()
+        .filter_map(|record| match record {
+            Record::Sample { step, prompt, answer } => Some((*step, prompt.as_str(), answer.as_str())),
+            _ => None,
+        })
+        .collect();
+    if !samples.is_empty() {
         look::card(ui, |ui| {
-            let share = if total > 0 { done as f32 / total as f32 } else { 0.0 };
-            let bar = ui.add(egui::ProgressBar::new(share).desired_height(10.0));
-            look::named(ui, &bar, "Progress of the training");
-            let mut words = format!("Step {done} of {total}");
-            if let Some(Record::Step(step)) =
-                teach.records.iter().rev().find(|record| matches!(record, Record::Step(_)))
-            {
-                if let Some(loss) = step.loss {
-                    words += &format!(" · loss {loss:.3}");
-                }
-                words += &format!(" · {:.0} tokens/s", step.tokens_per_sec);
-                if teach.phase == Phase::Running && step.step > 0 {
-                    let left = step.seconds / step.step as f64 * (total.saturating_sub(step.step)) as f64;
-                    words += &format!(" · {} left", duration(left));
-                }
+            ui.label(RichText::new("Answers on the way, newest first").strong());
+            for (step, prompt, answer) in samples.iter().take(12) {
+                ui.separator();
+                let when = if *step == 0 { "before".to_owned() } else { format!("after step {step}") };
+                look::quiet(ui, format!("{when} · {prompt}"));
+                ui.add(egui::Label::new(*answer).wrap());
             }
-            if let Some(folder) = &teach.folder {
-                words += &format!(" · {}", file_name(folder));
-            }
-            ui.label(words);
-            loss_ui(ui, &teach.records);
         });
-        if let Some((first_layer, gates)) = &teach.gates {
-            look::card(ui, |ui| gates_ui(ui, *first_layer, gates));
-        }
-        let samples: Vec<(u64, &str, &str)> = teach
-            .records
-            .iter()
-            .rev()
-            .filter_map(|record| match record {
-                Record::Sample { step, prompt, answer } => Some((*step, prompt.as_str(), answer.as_str())),
-                _ => None,
-            })
-            .collect();
-        if !samples.is_empty() {
-            look::card(ui, |ui| {
-                ui.label(RichText::new("Answers on the way, newest first").strong());
-                for (step, prompt, answer) in samples.iter().take(12) {
-                    ui.separator();
-                    let when = if *step == 0 { "before".to_owned() } else { format!("after step {step}") };
-                    look::quiet(ui, format!("{when} · {prompt}"));
-                    ui.add(egui::Label::new(*answer).wrap());
-                }
-            });
-        }
     }
 }
 
@@ -495,7 +278,7 @@ fn loss_ui(ui: &mut Ui, records: &[Record]) {
         .allow_boxed_zoom(false)
         .include_y(0.0)
         .x_axis_label("step")
-        .y_axis_label("nats a token");
+        .y_axis_label("loss (nats per token)");
     let response = plot.show(ui, move |plot| {
         plot.line(Line::new("training", PlotPoints::from(training)).color(line).width(1.8));
         if !validation.is_empty() {

@@ -111,3 +111,25 @@ fn a_window_loads_smollm2_answers_and_is_still_when_idle() {
     eprintln!("idle: {share:.2} % of a core");
     assert!(share < 2.0, "an idle window takes {share:.2} % of a core");
 }
+
+/// Without a screen, or with one that does not answer, the reason is said in words.
+#[test]
+fn without_a_screen_the_reason_is_said_in_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for display in [None, Some(""), Some(":65432")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adapter-desktop"));
+        command.arg("--folder").arg(folder.path()).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+        command.env_remove("WAYLAND_SOCKET");
+        if let Some(display) = display {
+            command.env("DISPLAY", display);
+        }
+        let output = command.output().expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("error: there is no screen") && said.contains("hint: "), "{display:?}: {said}");
+        assert!(said.contains("DISPLAY") && said.contains("adapter-cli chat"), "{display:?}: {said}");
+        for word in [".rs", "winit", "panicked", "OsError"] {
+            assert!(!said.contains(word), "{display:?}: {said}");
+        }
+    }
+}

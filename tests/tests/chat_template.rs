@@ -354,3 +354,47 @@ fn hostile_templates_end_soon_with_an_error() {
     let long = chat(&[("user", &"x".repeat(1 << 20))]);
     assert!(matches!(template.render(&long, &PROMPT), Err(TextError::TemplateOutput { .. })));
 }
+
+/// What a model goes on with that has no end token of its own for a template.
+#[test]
+fn a_template_names_the_text_that_ends_an_answer() {
+    let spm = tokenizer("llama-spm");
+    let ours = smollm2();
+    let stop = |tokenizer: &Tokenizer, name: &str| {
+        ChatTemplate::built_in(name, tokenizer).expect("a template").stop_string(tokenizer)
+    };
+    // Control tokens of the vocabulary end an answer by themselves.
+    assert_eq!(ChatTemplate::from_vocab(&ours).expect("a template").stop_string(&ours), None);
+    for (tokenizer, name) in
+        [(&ours, "chatml"), (&ours, "alpaca"), (&ours, "zephyr"), (&spm, "alpaca"), (&spm, "llama2")]
+    {
+        assert_eq!(stop(tokenizer, name), None, "{name}");
+    }
+    // LLaMA 2's vocabulary has none of ChatML's and of LLaMA 3's.
+    assert_eq!(stop(&spm, "chatml").as_deref(), Some("<|im_end|>"));
+    assert_eq!(stop(&spm, "llama3").as_deref(), Some("<|eot_id|>"));
+    let turns = |first: &str, between: &str, end: &str| {
+        format!(
+            "{{% for m in messages %}}{{{{ '{first}' if m.role == 'user' else '{between}' }}}}{{{{ m.content + '{end}' }}}}{{% endfor %}}"
+        )
+    };
+    for (source, wanted) in [
+        (turns("User: ", "Assistant: ", "\\n"), Some("\nUser:")),
+        (turns("### Instruction:\\n", "### Response:\\n", "\\n\\n"), Some("\n### Instruction:")),
+        (turns("[INST]", "[/INST]", " "), Some("[INST]")),
+        // A quotation mark or a line break alone stand in answers, too.
+        (turns("\\n", "\\n", "\""), None),
+        (turns("", "", "\\n"), None),
+        // Where an answer is cut short nobody knows what follows it.
+        ("{% for m in messages %}{{ m.content[:1] + m.content[1:]|upper }}{% endfor %}".to_owned(), None),
+        ("{{ raise_exception('no') }}".to_owned(), None),
+    ] {
+        let template = ChatTemplate::new(&source, &spm).expect("a template");
+        assert_eq!(template.stop_string(&spm).as_deref(), wanted, "{source}");
+    }
+    // A model's own come after that of the template, each once.
+    let chatml = ChatTemplate::built_in("chatml", &spm).expect("a template");
+    let own = ["<|im_end|>".to_owned(), "\n\n".to_owned()];
+    assert_eq!(adapter_engine::answer::stops(Some(&chatml), &spm, &own), own);
+    assert_eq!(adapter_engine::answer::stops(None, &spm, &own), own);
+}

@@ -6,7 +6,7 @@ import type { AdapterSource, LoadStage } from "../engine/src/index.js";
 import * as chats from "./chats.js";
 import { explain, type Failure } from "./failures.js";
 import { offersHere, type Offer } from "./offers.js";
-import { applyTheme, loadSettings, sampling, saveSettings, type Settings } from "./settings.js";
+import { applyTheme, loadSettings, sampling, saveSettings, stopTexts, type Settings } from "./settings.js";
 import type { StoredModel, TransferEvent } from "./store/client.js";
 import { engine, store } from "./workers.js";
 
@@ -499,7 +499,7 @@ class App {
     // The clock on the wall, as `2026-11-23T08:30:00`, for templates that ask for it.
     const now = new Date();
     const date = new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-    return { sampling: sampling(this.settings, attempt), maxTokens: this.settings.maxTokens, date };
+    return { sampling: sampling(this.settings, attempt), maxTokens: this.settings.maxTokens, stops: stopTexts(this.settings), date };
   }
 
   /** One half of a comparison: the base model left, the adapter right, with the same random numbers. */

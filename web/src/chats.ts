@@ -2,7 +2,7 @@
 // IndexedDB, with JSON in and out.
 
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
-import type { ChatMessage } from "../engine/src/index.js";
+import type { AnswerEnd, ChatMessage } from "../engine/src/index.js";
 
 /** How an answer came about. */
 export interface AnswerNote {
@@ -12,8 +12,13 @@ export interface AnswerNote {
   tokens: number;
   tokensPerSecond?: number;
   firstTokenMs?: number;
-  finish: "stop" | "length" | "context" | "stopped" | "failed";
+  finish: AnswerEnd["finish"] | "failed";
 }
+
+/** What a person is told of how an answer ended: the window's words. */
+export const REMARKS: Record<AnswerNote["finish"], string> = {
+  stop: "", length: "cut at the token limit", context: "context full", stopped: "stopped", failed: "broken off",
+};
 
 /** A message and its place in the tree. */
 export interface Message extends ChatMessage {

@@ -1,5 +1,5 @@
 // What went wrong, in words: a title, a sentence, the next step, and what the reader can press. The engine's sentences
-// carry the figures; its hints speak of the terminal program, so the page has its own.
+// carry the figures; this is the page's one table of advice, by the code of an error.
 
 import { EngineError } from "../engine/src/index.js";
 
@@ -33,6 +33,8 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
     title: "This GPU is too small for the engine",
     next: "Update the graphics driver, or use a computer with another GPU. Every limit that core WebGPU promises is needed, and no more.",
   },
+  "no-such-gpu": { title: "There is no GPU of this name", next: "Reload the page.", remedy: "reload-page" },
+  "gpu-open": { title: "The GPU could not be opened", next: "Update the graphics driver or the browser, then restart it.", remedy: "reload-page" },
   "wrong-numbers": {
     title: "This GPU computes wrong numbers",
     next: "A kernel's answer was compared with a stored one and is off, so every answer would be nonsense. Update the graphics driver or the browser.",
@@ -75,6 +77,18 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   unsupported: { title: "This model needs something the engine lacks", next: "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.", remedy: "choose-model" },
   text: { title: "The model's vocabulary or chat template is unusable", next: "The file was converted wrongly, or the text is too long for it: choose another file.", remedy: "choose-model" },
   template: { title: "This message could not be told apart from the model's control words", next: "Write it in other words: the model's chat template rewrites messages." },
+  "empty-prompt": { title: "There is nothing to answer", next: "Write a message." },
+  "token-out-of-range": { title: "The ids belong to another model", next: "Load the model again.", remedy: "reload-model" },
+  "adapter-kind": { title: "The adapter does not say what its gates mean", next: "Add it again and choose how it was trained." },
+  "adapter-kind-mismatch": { title: "The adapter's gates are of another kind", next: "Add it again and choose the kind it was trained with." },
+  "adapter-damaged": { title: "This is no adapter of this method", next: "Use a PEFT folder (both files), a .safetensors file of this project, or a GGUF with an adapter." },
+  "adapter-peft": { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose one gate a layer and teach it again." },
+  "adapter-too-long": { title: "This adapter's prompt is too long", next: "Train it with fewer prompts a layer." },
+  "adapter-none": { title: "There is no adapter in this file", next: "Choose a file or folder of an adapter." },
+  "not-a-model": { title: "This file is an adapter", next: "Load the model it was trained on first, then add it under Adapters.", remedy: "choose-model" },
+  pth: { title: "PyTorch checkpoints cannot be read here", next: "Convert it in the terminal program, or save it as safetensors." },
+  "pth-length": { title: "The checkpoint leaves the prompt's length open", next: "Convert it in the terminal program, which can be told." },
+  "pth-gates-raw": { title: "The checkpoint's gates are raw", next: "Choose the kind linear for them." },
   adapter: { title: "This adapter cannot be used", next: "Use an adapter that was trained for this model: a PEFT folder (both files) or a .safetensors file of this project." },
   "context-full": {
     title: "The conversation does not fit the context",
@@ -90,6 +104,20 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   sampling: { title: "A setting is out of its range", next: "Change it in the settings.", remedy: "open-settings" },
   import: { title: "This file could not be imported", next: "Choose a file that was exported here, or one that `/save` wrote in the terminal program." },
   rows: { title: "These rows cannot be taught", next: "Write one JSON object a line with the fields of one format, for instance {\"instruction\": \"…\", \"output\": \"…\"}; the sentence above names the line and what is wrong with it." },
+  "data-file": { title: "These rows cannot be read", next: "Choose the file again." },
+  "data-setting": { title: "A setting of the rows is out of its range", next: "Change it under Settings beside the rows." },
+  "nothing-to-learn": { title: "There is nothing to learn in these rows", next: "Every row needs an answer." },
+  "batch-too-large": { title: "The steps are too large for this GPU", next: "Take fewer tokens of a step under Settings." },
+  "train-setting": { title: "A setting of this training is out of its range", next: "Change it under Settings beside the rows." },
+  "train-gpu": { title: "Training failed on this GPU", next: "Update the graphics driver or the browser, then begin again." },
+  "train-file": { title: "A file of the run could not be kept", next: "Free some storage, then begin again." },
+  metrics: { title: "The log of the run is damaged", next: "Begin a new run." },
+  write: { title: "The adapter could not be written", next: "Free some storage, then download it again." },
+  "run-exists": { title: "There is a run already", next: "Take another name." },
+  "no-checkpoint": { title: "This run cannot go on", next: "Begin a new one." },
+  "checkpoint-damaged": { title: "The checkpoint is damaged", next: "Begin a new run." },
+  "checkpoint-version": { title: "The checkpoint is of another version", next: "Begin a new run." },
+  "other-run": { title: "The checkpoint is of another run", next: "Begin a new run." },
   "teach-setting": { title: "A setting of this lesson is out of its range", next: "Change it under Settings beside the rows." },
   "teach-module": { title: "The training module is not here", next: "It is fetched when this view is first opened and then kept: connect to the network and reload the page.", remedy: "reload-page" },
   "teach-crashed": { title: "Training stopped", next: "This is a bug; the chat is not touched by it. Begin again; the adapter of the last validation is offered below." },

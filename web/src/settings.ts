@@ -13,6 +13,8 @@ export interface Settings {
   /** Empty: another one for every answer. */
   seed: number | null;
   maxTokens: number;
+  /** Texts that end an answer, a line each; `\n` in one is a line break. */
+  stops: string;
   /** Positions of a conversation. */
   context: number;
   theme: "system" | "light" | "dark";
@@ -20,7 +22,7 @@ export interface Settings {
 }
 
 export const DEFAULTS: Settings = {
-  system: "", temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, repeatPenalty: 1, seed: null, maxTokens: 1024,
+  system: "", temperature: 0.8, topK: 40, topP: 0.95, minP: 0.05, repeatPenalty: 1, seed: null, maxTokens: 1024, stops: "",
   context: 4096, theme: "system", shortcuts: true,
 };
 
@@ -44,6 +46,10 @@ export function sampling(settings: Settings, attempt: number): SamplingSettings 
   const { temperature, topK, topP, minP, repeatPenalty } = settings;
   return { temperature, topK, topP, minP, repeatPenalty, seed };
 }
+
+/** The texts that end an answer. */
+export const stopTexts = (settings: Settings): string[] =>
+  settings.stops.split("\n").filter(Boolean).map((line) => line.replaceAll("\\n", "\n"));
 
 /** Colours follow the system unless the reader says otherwise. */
 export function applyTheme(theme: Settings["theme"]): void {

@@ -10,7 +10,8 @@ use adapter_engine::gpu::GpuError;
 use adapter_engine::text::TextError;
 use adapter_host::Problem;
 
-use crate::output::printable;
+use crate::advice::advice;
+use crate::printable::printable;
 
 /// The end of a command that did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -90,27 +91,6 @@ impl Failure {
     }
 }
 
-/// What this program's user can do about an error of the engine, in its flags and commands; by [`adapter_engine::Error::code`].
-fn advice(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "not-a-model" => "give it with --adapter, and the model it was trained on with --model",
-        "adapter-kind" => {
-            "say it with --gate paper (a head each, tanh), --gate linear (a head each), --gate peft or --gate scalar-tanh"
-        }
-        "adapter-kind-mismatch" => "leave --gate out, or give the kind the adapter was trained with",
-        "adapter-none" => "a model is given with --model; `adapter-cli inspect` shows what a file holds",
-        "adapter-peft" => "export as safetensors or gguf, which hold every kind, or train with --gate peft",
-        "adapter-too-long" => "train with a shorter --adapter-len",
-        "adapter-damaged" => "save the adapter again; `adapter-cli inspect` shows what a file holds",
-        "pth-length" => {
-            "say how many prompt tokens a layer it was trained with: `adapter-cli export --adapter-len N` writes a file that \
-             says so itself"
-        }
-        "pth-gates-raw" => "leave --gate out, or give --gate linear",
-        _ => return None,
-    })
-}
-
 /// An error while writing to standard output. Errors of files are made with [`Failure::file`], which names them.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -121,38 +101,34 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<adapter_engine::Error> for Failure {
-    fn from(error: adapter_engine::Error) -> Self {
-        use adapter_engine::Error;
-        let hint = advice(error.code()).or(error.hint()).map(str::to_owned);
-        let message = error.to_string();
-        match error {
-            Error::Cancelled => Self::Interrupted,
-            Error::Sampling(_) => Self::wrong_use(message, "see the Sampling part of `adapter-cli generate --help`"),
-            Error::Gpu(GpuError::NoSuchAdapter { .. }) => Self::WrongUse { message, hint },
+impl Failure {
+    /// A failure of the engine or the training, with this program's advice.
+    pub(crate) fn advised(error: &dyn std::fmt::Display, code: &str, own: Option<&str>) -> Self {
+        let (message, hint) = (error.to_string(), advice(code, own));
+        match code {
+            "cancelled" => Self::Interrupted,
+            // Flags that were given.
+            "sampling" | "no-such-gpu" | "train-setting" | "data-setting" => Self::WrongUse { message, hint },
             _ => Self::Failed { message, hint },
         }
+    }
+}
+
+impl From<adapter_engine::Error> for Failure {
+    fn from(error: adapter_engine::Error) -> Self {
+        Self::advised(&error, error.code(), error.hint())
     }
 }
 
 impl From<AdapterWriteError> for Failure {
     fn from(error: AdapterWriteError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
-        match error {
-            AdapterWriteError::Adapter(error) => error.into(),
-            AdapterWriteError::Cancelled => Self::Interrupted,
-            _ => Self::Failed { message, hint },
-        }
+        Self::advised(&error, error.code(), error.hint())
     }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        if problem.is_cancelled() {
-            return Self::Interrupted;
-        }
-        let hint = advice(problem.code).map(str::to_owned).or(problem.hint);
-        Self::Failed { message: problem.message, hint }
+        Self::advised(&problem, problem.code, problem.hint.as_deref())
     }
 }
 
@@ -170,7 +146,6 @@ through_engine_error! { GgufError GpuError AdapterError }
 
 impl From<TextError> for Failure {
     fn from(error: TextError) -> Self {
-        let message = error.to_string();
-        Self::failed(message, error.hint())
+        Self::advised(&error, error.code(), Some(error.hint()))
     }
 }

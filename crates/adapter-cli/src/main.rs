@@ -7,13 +7,16 @@
     allow(dead_code, reason = "what only training uses stands beside what everything uses")
 )]
 
+mod advice;
 mod answer;
+mod cli;
 mod commands;
 mod failure;
 mod flags;
 mod interrupt;
 mod load;
 mod output;
+mod printable;
 #[cfg(feature = "train")]
 mod train_failure;
 
@@ -23,9 +26,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let outcome = match flags::Cli::try_parse_from(&arguments) {
-        Ok(cli) => commands::run(&cli),
-        Err(error) => flags::explain(&error, &arguments),
+    let outcome = match cli::Cli::try_parse_from(&arguments) {
+        Ok(cli) => commands::run(&cli.command, &cli.global),
+        Err(error) => cli::explain(&error, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

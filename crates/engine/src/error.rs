@@ -4,6 +4,7 @@ use crate::adapter::AdapterError;
 use crate::formats::GgufError;
 use crate::gpu::GpuError;
 use crate::sampler::SamplingError;
+use crate::text::TextError;
 
 /// Any failure of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Error {
         /// Its method as the file says it (`adapter.type`), or empty.
         method: String,
     },
+    /// The vocabulary, the chat template or a text.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The file is a model of another family.
     #[error("the model is a {found:?} (general.architecture), this engine runs {known}")]
     WrongArchitecture {
@@ -132,9 +136,8 @@ impl Error {
             Self::Gpu(error) => error.hint(),
             Self::Adapter(error) => Some(error.hint()),
             Self::NotAModel { .. } => Some("load it as an adapter, beside the model it was trained on"),
-            Self::WrongArchitecture { .. } => Some(
-                "use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is",
-            ),
+            Self::Text(error) => Some(error.hint()),
+            Self::WrongArchitecture { .. } => Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral"),
             Self::Unsupported { .. } => Some("use a plain LLaMA-architecture model"),
             Self::UnsupportedFormat { .. } => {
                 Some("use a file quantized as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
@@ -143,8 +146,8 @@ impl Error {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }
             Self::TokenOutOfRange { .. } => Some("the ids belong to another model"),
-            Self::EmptyPrompt => Some("give a prompt with -p or on standard input"),
-            Self::ContextFull { .. } => Some("shorten the text, start a new chat, or raise --context"),
+            Self::EmptyPrompt => Some("write a prompt"),
+            Self::ContextFull { .. } => Some("shorten the text, start a new chat, or raise the context"),
             Self::NothingToLearn { .. } => {
                 Some("mark the answer's tokens as trained; a text of one token cannot be learnt")
             }
@@ -158,13 +161,11 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Gguf(_) => "gguf",
-            Self::Gpu(GpuError::DeviceLost { .. }) => "device-lost",
-            Self::Gpu(GpuError::OutOfMemory { .. } | GpuError::BufferTooLarge { .. }) => "out-of-memory",
-            Self::Gpu(GpuError::NoAdapter { .. } | GpuError::NoSuchAdapter { .. }) => "no-gpu",
-            Self::Gpu(_) => "gpu",
+            Self::Gpu(error) => error.code(),
             Self::Adapter(error) => error.code(),
-            Self::Sampling(_) => "sampling",
             Self::NotAModel { .. } => "not-a-model",
+            Self::Sampling(_) => "sampling",
+            Self::Text(error) => error.code(),
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::Unsupported { .. } | Self::UnsupportedFormat { .. } => "unsupported",
             Self::TensorShape { .. } | Self::Config { .. } => "bad-model",

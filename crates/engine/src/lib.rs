@@ -38,6 +38,7 @@
 //! ```
 
 pub mod adapter;
+pub mod answer;
 mod error;
 pub mod formats;
 pub mod gpu;

@@ -119,27 +119,46 @@ impl TrainError {
             Self::Adapter(error) => error.hint().to_owned(),
             Self::AdapterWrite(error) => return error.hint().map(str::to_owned),
             Self::Data(error) => return error.hint().map(str::to_owned),
-            Self::Burn { .. } => "`adapter-cli doctor` checks the GPU; --backend cpu trains without it".to_owned(),
-            Self::Setting { .. } => "see `adapter-cli finetune --help`".to_owned(),
+            Self::Burn { .. } => "check the GPU's driver, or train on the CPU".to_owned(),
+            Self::Setting { .. } => "choose a value in that range".to_owned(),
             Self::Diverged { .. } => {
-                "use a smaller --lr or a longer --warmup; --resume goes on from the last good checkpoint".to_owned()
+                "use a smaller learning rate or a longer warm-up, or go on from the last good checkpoint".to_owned()
             }
             Self::Metrics(error) => error.hint().to_owned(),
-            Self::RunExists { path } => {
-                format!("go on with it (`adapter-cli finetune --resume {path}`), or take another folder (--out)")
-            }
-            Self::NoCheckpoint { .. } => "begin a new run in another folder (--out)".to_owned(),
+            Self::RunExists { .. } => "go on with it, or take another folder".to_owned(),
+            Self::NoCheckpoint { .. } => "begin a new run in another folder".to_owned(),
             Self::File { .. } => "check that the folder can be written and has space".to_owned(),
             Self::Incomplete { .. } => {
-                "give --resume the folder of the run: it takes the newest checkpoint that is whole".to_owned()
+                "name the folder of the run: its newest checkpoint that is whole is taken".to_owned()
             }
             Self::CheckpointVersion { .. } => {
-                "resume with the version of the program that wrote it, or begin a new run with another --out".to_owned()
+                "go on with the version of the program that wrote it, or begin a new run in another folder".to_owned()
             }
             Self::OtherRun { .. } => {
-                "resume with the settings of that run (they are in its config.toml), or begin a new run with another --out"
+                "go on with the settings of that run (they are in its config.toml), or begin a new run in another folder"
                     .to_owned()
             }
         })
+    }
+
+    /// A short name that programs can match on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine(error) => error.code(),
+            Self::Adapter(error) => error.code(),
+            Self::AdapterWrite(error) => error.code(),
+            Self::Data(error) => error.code(),
+            Self::Burn { .. } => "train-gpu",
+            Self::Setting { .. } => "train-setting",
+            Self::Diverged { .. } => "diverged",
+            Self::File { .. } => "train-file",
+            Self::Metrics(_) => "metrics",
+            Self::RunExists { .. } => "run-exists",
+            Self::NoCheckpoint { .. } => "no-checkpoint",
+            Self::Incomplete { .. } => "checkpoint-damaged",
+            Self::CheckpointVersion { .. } => "checkpoint-version",
+            Self::OtherRun { .. } => "other-run",
+        }
     }
 }

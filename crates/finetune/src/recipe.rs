@@ -86,19 +86,23 @@ impl Recipe {
         let wrong =
             |field, found: String, wanted: &str| Err(TrainError::Setting { field, found, wanted: wanted.to_owned() });
         if !(self.learning_rate > 0.0 && self.learning_rate <= 1.0) {
-            return wrong("--lr", self.learning_rate.to_string(), "more than 0 and at most 1");
+            return wrong("the learning rate", self.learning_rate.to_string(), "more than 0 and at most 1");
         }
         if self.n_steps == 0 {
-            return wrong("--steps", "0".to_owned(), "at least 1");
+            return wrong("the number of steps", "0".to_owned(), "at least 1");
         }
         if self.warmup_steps >= self.n_steps && self.n_steps > 1 {
-            return wrong("--warmup", self.warmup_steps.to_string(), &format!("less than the {} steps", self.n_steps));
+            return wrong(
+                "the warm-up",
+                self.warmup_steps.to_string(),
+                &format!("less than the {} steps", self.n_steps),
+            );
         }
         if let Some(norm) = self.max_grad_norm.filter(|norm| !(*norm > 0.0 && norm.is_finite())) {
-            return wrong("--max-grad-norm", norm.to_string(), "more than 0");
+            return wrong("the largest gradient norm", norm.to_string(), "more than 0");
         }
         if !(0.0..=1.0).contains(&self.weight_decay) {
-            return wrong("--weight-decay", self.weight_decay.to_string(), "0 to 1");
+            return wrong("the weight decay", self.weight_decay.to_string(), "0 to 1");
         }
         Ok(())
     }
@@ -156,12 +160,12 @@ mod tests {
     #[test]
     fn refuses_numbers_out_of_range() {
         for (recipe, field) in [
-            (Recipe::new(0.0, 0, 10), "--lr"),
-            (Recipe::new(f64::NAN, 0, 10), "--lr"),
-            (Recipe::new(2.0, 0, 10), "--lr"),
-            (Recipe::new(0.1, 0, 0), "--steps"),
-            (Recipe::new(0.1, 10, 10), "--warmup"),
-            (Recipe { max_grad_norm: Some(0.0), ..Recipe::new(0.1, 0, 10) }, "--max-grad-norm"),
+            (Recipe::new(0.0, 0, 10), "the learning rate"),
+            (Recipe::new(f64::NAN, 0, 10), "the learning rate"),
+            (Recipe::new(2.0, 0, 10), "the learning rate"),
+            (Recipe::new(0.1, 0, 0), "the number of steps"),
+            (Recipe::new(0.1, 10, 10), "the warm-up"),
+            (Recipe { max_grad_norm: Some(0.0), ..Recipe::new(0.1, 0, 10) }, "the largest gradient norm"),
         ] {
             let message = recipe.schedule(0).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.starts_with(field), "{field}: {message}");

@@ -182,7 +182,7 @@ pub fn to_resume(path: &Path, settings: &RunSettings, fingerprint: u64) -> Resul
     let differences = [
         ("seed", seed.to_string(), settings.seed.to_string()),
         ("data set", format!("fingerprint {data_fingerprint:016x}"), format!("fingerprint {fingerprint:016x}")),
-        ("--batch-tokens", batch_tokens.to_string(), settings.batch_tokens.to_string()),
+        ("number of tokens a batch", batch_tokens.to_string(), settings.batch_tokens.to_string()),
         ("recipe", format!("{recipe:?}"), format!("{:?}", settings.recipe)),
         (
             "adapter",

@@ -6,6 +6,8 @@
 mod adapter;
 mod card;
 pub mod checked_devices;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod folders;
 mod model;
 mod problem;

@@ -18,7 +18,7 @@ pub struct Problem {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// A short name that programs can match on: [`Error::code`], or `file`, `text`, `pth`.
+    /// A short name that programs can match on: that of the engine's or the training's error, or `file`, or `network`.
     pub code: &'static str,
 }
 
@@ -61,7 +61,7 @@ impl From<Error> for Problem {
 
 impl From<TextError> for Problem {
     fn from(error: TextError) -> Self {
-        Self { message: error.to_string(), hint: Some(error.hint().to_owned()), code: "text" }
+        Self { message: error.to_string(), hint: Some(error.hint().to_owned()), code: error.code() }
     }
 }
 

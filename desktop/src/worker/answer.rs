@@ -1,15 +1,17 @@
-//! One answer: tokens out in batches, stoppable between them, with an adapter that may change in the middle of a sentence.
+//! An answer of [`adapter_engine::answer`] in the engine's thread: pieces go out in batches, and the adapter may change in the middle
+//! of a sentence.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use adapter_engine::Error;
-use adapter_engine::text::{Shown, Special, TextStream};
+use adapter_engine::Adapter;
+use adapter_engine::answer::{self, Listener, Request, stops};
+use adapter_engine::text::Special;
 use adapter_host::Problem;
 use pollster::block_on;
 
-use super::engine::{Engine, Ready, no_model};
-use super::{Answered, Ask, Begun, Event};
-use crate::chat::Finish;
+use super::engine::{Engine, no_model};
+use super::{AdapterKey, Answered, Ask, Begun, Event, Events, Stop};
 
 /// Pieces that come faster than this are sent together: a screen shows no more.
 const BATCH: Duration = Duration::from_millis(16);
@@ -17,112 +19,115 @@ const BATCH: Duration = Duration::from_millis(16);
 impl Engine {
     /// Answers a question.
     pub(super) fn answer(&mut self, ask: &Ask) -> Result<Answered, Problem> {
-        let (events, quit) = (self.events.clone(), self.quit.clone());
         let ready = self.ready.as_mut().ok_or_else(no_model)?;
-        let stopped = || ask.stop.is_set() || quit.is_set();
-        let mut prompt = ready.prompt(&ask.messages)?;
-        let mut stream = TextStream::new(&ready.tokenizer, Shown::TextOnly, &[])?;
+        let prompt = ready.prompt(&ask.messages)?;
         let begun = match &ask.begun {
             Begun::Nothing => Vec::new(),
             Begun::Ids(ids) => ids.clone(),
             Begun::Text(text) => ready.tokenizer.encode(text, Special::AsText)?,
         };
-        // It goes through the stream as it did the first time, so that what follows joins it without a seam: half a character at
-        // its end becomes a whole one.
-        let whole = !begun.is_empty();
-        let mut batch = String::new();
-        for id in begun {
-            batch += &stream.push(&ready.tokenizer, id)?;
-            prompt.push(id);
-        }
-        let limit = ready.session.context();
-        if prompt.len() as u32 >= limit {
-            return Err(Error::ContextFull { wanted: prompt.len() as u32 + 1, limit }.into());
-        }
+        let stops = stops(Some(&ready.template), &ready.tokenizer, &ask.stops);
+        let max_tokens = Some(ask.max_tokens);
+        let request = Request { begun: &begun, stops: &stops, max_tokens, ..Request::new(&prompt, &ask.sampling) };
         let start = Instant::now();
-        let n_prompt = prompt.len() as u32;
-        let mut said = Said { ids: Vec::new(), first: None, batch, whole, told: 0, n_end: 0, sent: start };
-        let send = |said: &mut Said| {
-            let text = std::mem::take(&mut said.batch);
-            said.sent = Instant::now();
-            let n_tokens = said.ids.len() as u32;
-            let ids = said.ids[said.told..].to_vec();
-            said.told = said.ids.len();
-            let whole = std::mem::take(&mut said.whole);
-            events.send(Event::Piece { id: ask.id, text, whole, ids, n_tokens, used: n_prompt + n_tokens });
+        let mut batches = Batches {
+            ask,
+            quit: &self.quit,
+            events: &self.events,
+            adapters: &ready.adapters,
+            n_prompt: (prompt.len() + begun.len()) as u32,
+            n_said: 0,
+            ids: Vec::new(),
+            text: String::new(),
+            whole: !begun.is_empty(),
+            sent: start,
+            first: None,
         };
-        let finish = 'again: loop {
-            // What was said so far is read again under the new setting, then the sentence goes on.
-            let choice = ask.adapter.get();
-            let Ready { session, adapters, tokenizer, .. } = &mut *ready;
-            let adapter = choice.and_then(|(key, strength)| {
-                adapters.iter().find(|(known, _)| *known == key).map(|(_, adapter)| (adapter, strength))
-            });
-            session.set_adapter(adapter)?;
-            let all: Vec<u32> = prompt.iter().chain(&said.ids).copied().collect();
-            if all.len() as u32 >= limit {
-                break Finish::Context;
-            }
-            let mut progress = |done: usize, total: usize| {
-                events.send(Event::Prompt { id: ask.id, done, total });
-                if stopped() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-            };
-            let mut generation = match block_on(session.generate(&all, &ask.sampling, &mut progress)) {
-                Ok(generation) => generation,
-                Err(Error::Cancelled) => break Finish::Stopped,
-                Err(error) => return Err(error.into()),
-            };
-            loop {
-                if stopped() {
-                    break 'again Finish::Stopped;
-                }
-                if said.ids.len() as u32 >= ask.max_tokens {
-                    break 'again Finish::Length;
-                }
-                if ask.adapter.get() != choice {
-                    continue 'again;
-                }
-                let Some(id) = block_on(generation.next())? else { break 'again Finish::Context };
-                said.first.get_or_insert_with(|| start.elapsed());
-                if tokenizer.is_end_of_generation(id) {
-                    said.n_end = 1;
-                    break 'again Finish::Stop;
-                }
-                said.ids.push(id);
-                said.batch += &stream.push(tokenizer, id)?;
-                if said.sent.elapsed() >= BATCH {
-                    send(&mut said);
-                }
-            }
-        };
-        let writing = said.first.map(|first| start.elapsed().saturating_sub(first).as_secs_f64());
-        said.batch += &stream.finish();
-        if said.told < said.ids.len() || !said.batch.is_empty() {
-            send(&mut said);
-        }
-        let n_tokens = said.ids.len() as u32 + said.n_end;
+        let answered = block_on(answer::answer(&mut ready.session, &ready.tokenizer, &request, &mut batches));
+        let writing = batches.first.map(|first| first.elapsed().as_secs_f64());
+        // What came before a failure stays.
+        batches.send();
+        let answer::Answer { finish, n_tokens, n_prompt, .. } = answered?;
         let speed = writing.filter(|seconds| n_tokens > 1 && *seconds > 0.0);
         Ok(Answered {
             finish,
             n_tokens,
             used: n_prompt + n_tokens,
-            first_token: said.first,
+            first_token: batches.first.map(|first| first.duration_since(start)),
             tokens_per_second: speed.map(|seconds| f64::from(n_tokens - 1) / seconds),
         })
     }
 }
 
-/// What was answered so far.
-struct Said {
+/// What was said since the last event.
+struct Batches<'a> {
+    ask: &'a Ask,
+    quit: &'a Stop,
+    events: &'a Events,
+    adapters: &'a [(AdapterKey, Adapter)],
+    /// Tokens before the first new one.
+    n_prompt: u32,
+    /// New tokens so far.
+    n_said: u32,
     ids: Vec<u32>,
-    first: Option<Duration>,
-    /// Text that was not sent yet.
-    batch: String,
-    /// The next piece is the whole answer so far.
+    text: String,
+    /// The next event holds the whole answer so far.
     whole: bool,
-    /// Ids that were sent.
-    told: usize,
-    /// 1 when the model ended the answer: that token is counted and not kept.
-    n_end: u32,
+    /// When the last event went out.
     sent: Instant,
+    /// When the first token came.
+    first: Option<Instant>,
+}
+
+impl Batches<'_> {
+    fn send(&mut self) {
+        if self.ids.is_empty() && self.text.is_empty() {
+            return;
+        }
+        self.sent = Instant::now();
+        self.events.send(Event::Piece {
+            id: self.ask.id,
+            text: std::mem::take(&mut self.text),
+            whole: std::mem::take(&mut self.whole),
+            ids: std::mem::take(&mut self.ids),
+            n_tokens: self.n_said,
+            used: self.n_prompt + self.n_said,
+        });
+    }
+}
+
+impl Listener for Batches<'_> {
+    type Error = Problem;
+
+    fn reading(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        self.events.send(Event::Prompt { id: self.ask.id, done, total });
+        if self.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn computed(&mut self) {
+        self.first.get_or_insert_with(Instant::now);
+    }
+
+    fn piece(&mut self, id: Option<u32>, text: &str) -> Result<(), Problem> {
+        self.text += text;
+        self.ids.extend(id);
+        self.n_said += u32::from(id.is_some());
+        // The text an answer begins with waits for the first that is new.
+        if id.is_some() && self.sent.elapsed() >= BATCH {
+            self.send();
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        self.ask.stop.is_set() || self.quit.is_set()
+    }
+
+    fn setting(&self) -> Option<Option<(&Adapter, f32)>> {
+        let choice = self.ask.adapter.get();
+        Some(choice.and_then(|(key, strength)| {
+            let found = self.adapters.iter().find(|(known, _)| *known == key);
+            found.map(|(_, adapter)| (adapter, strength))
+        }))
+    }
 }

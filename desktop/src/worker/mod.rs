@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adapter_engine::adapter::GateKind;
+use adapter_engine::answer::Finish;
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::{Sampling, text};
 use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
-use crate::chat::Finish;
 use adapter_host::ModelCard;
 
 pub use teach::{Plan, TeachEnd, TeachEvent, TeachSettings};
@@ -98,6 +98,8 @@ pub struct Ask {
     pub begun: Begun,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Texts that end an answer, beside that of the model's template.
+    pub stops: Vec<String>,
     /// The most tokens.
     pub max_tokens: u32,
     /// The adapter.

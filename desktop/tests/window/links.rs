@@ -40,11 +40,11 @@ fn a_web_link_asks_and_opens_only_then() {
     window.harness.get_by_label("the paper").click();
     window.harness.step();
     assert_eq!(opened(&mut window), [""; 0], "nothing opens by itself");
-    assert_eq!(window.app().asked_link(), Some("https://arxiv.org/abs/2303.16199"));
+    assert_eq!(window.harness.state().asked_link(), Some("https://arxiv.org/abs/2303.16199"));
     window.settle();
     assert!(window.has("Open this link?") && window.has("arxiv.org"));
     window.press("Cancel");
-    assert_eq!(window.app().asked_link(), None);
+    assert_eq!(window.harness.state().asked_link(), None);
 
     window.harness.get_by_label("the paper").click();
     window.settle();
@@ -62,7 +62,7 @@ fn other_links_open_nothing() {
         window.harness.step();
         assert_eq!(opened(&mut window), [""; 0], "{url}");
         window.settle();
-        assert_eq!(window.app().asked_link(), None, "{url}");
+        assert_eq!(window.harness.state().asked_link(), None, "{url}");
         assert!(window.says("This link is not opened"), "{url}");
     }
 }

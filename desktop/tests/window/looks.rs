@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use adapter_desktop::chat::{AnswerNote, Chat, Finish, Role, to_lines};
+use adapter_desktop::chat::{AnswerNote, Chat, Role, to_lines};
 use adapter_desktop::{ModelState, Start};
+use adapter_engine::answer::Finish;
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::{SnapshotOptions, SnapshotResults};
 
@@ -30,7 +31,7 @@ fn chats(folder: &Path) {
             tokens: 96,
             tokens_per_second: Some(19.3),
             first_token_ms: Some(410.0),
-            finish: Finish::Stopped,
+            finish: Some(Finish::Stopped),
         });
         chat.updated += at as f64;
         std::fs::create_dir_all(folder.join("chats")).expect("made");
@@ -42,7 +43,7 @@ fn chats(folder: &Path) {
 }
 
 /// A window with chats, a model and an adapter.
-fn furnished(folder: &Path) -> Window {
+pub fn furnished(folder: &Path) -> Window {
     chats(folder);
     let start = Start { folder: Some(folder.to_owned()), model: Some(chat_model().to_owned()), ..Start::default() };
     let mut window = Window::painted(start);

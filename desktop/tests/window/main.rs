@@ -3,9 +3,11 @@
 
 mod adapters;
 mod faults;
+mod fetching;
 mod frames;
 mod links;
 mod looks;
+mod narrow;
 mod support;
 mod talking;
 mod teaching;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use adapter_desktop::dialogs::Pick;
-use adapter_desktop::{App, ModelState, Start};
+use adapter_desktop::{App, ModelState, Start, State};
 use adapter_engine::formats::{Gguf, GgufWriter, ReadAtFile};
 use eframe::egui::{Event, OutputCommand, vec2};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -99,16 +99,16 @@ impl Window {
         window
     }
 
-    pub fn app(&self) -> &App {
-        self.harness.state()
+    pub fn app(&self) -> &State {
+        self.harness.state().state()
     }
 
-    pub fn app_mut(&mut self) -> &mut App {
-        self.harness.state_mut()
+    pub fn app_mut(&mut self) -> &mut State {
+        self.harness.state_mut().state_mut()
     }
 
     /// Draws frames until it is so.
-    pub fn wait(&mut self, what: &str, done: impl Fn(&App) -> bool) {
+    pub fn wait(&mut self, what: &str, done: impl Fn(&State) -> bool) {
         let start = Instant::now();
         loop {
             self.harness.step();

@@ -1,8 +1,9 @@
 //! Chat from the first start to the next one.
 
-use adapter_desktop::chat::{Finish, Role};
+use adapter_desktop::chat::Role;
 use adapter_desktop::settings::{Mode, Theme};
 use adapter_desktop::{ModelState, Start};
+use adapter_engine::answer::Finish;
 use adapter_engine::text::Message;
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::kittest::Queryable as _;
@@ -55,7 +56,7 @@ fn a_first_start_loads_a_model_and_talks() {
     assert_eq!(shown[1], wanted, "the window says what the engine says");
     assert!(window.says("tokens/s") && window.says("first after"), "speed and time to the first token are shown");
     let note = window.app().chat().messages[1].note.clone().expect("a note");
-    assert_eq!((note.model.as_str(), note.tokens, note.finish), ("tiny-chat", 24, Finish::Length));
+    assert_eq!((note.model.as_str(), note.tokens, note.finish), ("tiny-chat", 24, Some(Finish::Length)));
 
     // Continue goes on as if it had not stopped.
     window.press("Continue");
@@ -138,7 +139,7 @@ fn answers_branch_stop_and_are_edited() {
     assert!(!window.app().is_answering(), "Esc stops");
     assert!(start.elapsed() < std::time::Duration::from_millis(100), "{:?}", start.elapsed());
     let note = window.app().chat().messages.last().and_then(|message| message.note.clone()).expect("a note");
-    assert_eq!(note.finish, Finish::Stopped);
+    assert_eq!(note.finish, Some(Finish::Stopped));
     let kept = window.shown().last().cloned().expect("an answer");
     window.settle();
     // The engine hears it within a token: the next answer does not wait for 900 of them.
@@ -216,7 +217,7 @@ fn settings_have_three_modes_presets_themes_and_keys() {
     let mut window = Window::open(Some(folder.path()));
     window.harness.key_press_modifiers(Modifiers::COMMAND, Key::Comma);
     window.settle();
-    assert!(window.has("Settings") && window.has("From calm to lively") && !window.has("Top-p"));
+    assert!(window.has("Settings") && window.has("Temperature") && !window.has("Top-p"));
     window.press("Power");
     assert!(window.has("Top-p") && window.has("Longest answer") && !window.has("Repeat penalty"));
     window.press("All");

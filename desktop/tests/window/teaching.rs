@@ -58,7 +58,7 @@ fn rows_become_an_adapter_that_talks() {
     *window.chosen.lock().expect("not poisoned") = Some(rows(folder.path()));
     window.press("Choose rows");
     window.wait("the plan", |app| app.teach().plan().is_some());
-    assert!(window.says("numbers learn") && window.says("of GPU memory"), "what it takes is said before");
+    assert!(window.says("trainable parameters") && window.says("of GPU memory"), "what it takes is said before");
     window.press("What was found in the rows");
     assert!(window.says("40 alpaca rows"));
     let settings = window.app_mut().teach_mut().settings_mut();
@@ -132,4 +132,39 @@ fn rows_become_an_adapter_that_talks() {
     window.wait("another name", |app| app.teach().settings().out.ends_with("numbers-2"));
     let name = window.harness.get_by_label("Name of the adapter").value();
     assert_eq!(name.as_deref(), Some("numbers-2"));
+}
+
+#[test]
+fn pasted_rows_and_the_example_can_be_learnt() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut window = Window::ready(Some(folder.path()));
+    window.press("Teach");
+    window.press("Paste rows, or try an example");
+    window.press("Put in an example");
+    window.press("Use these rows");
+    window.wait("the plan", |app| app.teach().plan().is_some());
+    let kept = folder.path().join("rows/pasted.jsonl");
+    assert_eq!(std::fs::read_to_string(&kept).expect("kept"), adapter_finetune::data::EXAMPLE);
+    assert_eq!(window.app().teach().settings().data, kept);
+    assert!(window.says("11 rows to learn"), "12 rows, one of them for validation");
+    assert!(window.app().teach().settings().epochs > 10.0, "so few rows are used often");
+    assert!(window.app().teach().settings().out.ends_with("adapters/pasted"));
+
+    // The same again is the same file; others are another one, also as an array.
+    window.press("Use these rows");
+    window.wait("the plan", |app| app.teach().plan().is_some());
+    assert_eq!(std::fs::read_dir(folder.path().join("rows")).expect("there").count(), 1);
+    let array = r#"[{"prompt":"a","completion":"b"},{"prompt":"c","completion":"d"}]"#;
+    window.fill("Rows to paste", array);
+    window.press("Use these rows");
+    window.wait("the plan", |app| app.teach().plan().is_some_and(|plan| plan.n_rows == 2));
+    assert_eq!(std::fs::read_to_string(folder.path().join("rows/pasted.json")).expect("kept"), array);
+
+    // What is no row is explained, and stays to be corrected.
+    window.fill("Rows to paste", "nothing but words");
+    window.press("Use these rows");
+    window.wait("the reason", |app| app.newest_notice().is_some_and(|text| text.contains("rows cannot be learnt")));
+    assert!(window.app().newest_notice().is_some_and(|text| text.contains("line 1")));
+    let typed = window.harness.get_by_label("Rows to paste").value();
+    assert_eq!(typed.as_deref(), Some("nothing but words"));
 }

@@ -59,7 +59,7 @@ fn peft_computes_with_our_folder_what_we_compute() {
         let model = load_tiny(gpu, "f32");
         let found = logits(&model, Some((&exported, 1.0)));
         let (worst, error) = (worst(&found), nmse(&found, &wanted));
-        println!("adapter_files::peft_export[{name}] max |diff| {worst:.1e} <= 1e-4, NMSE {error:.1e} <= 1e-10");
+        println!("adapter_host::peft_export[{name}] max |diff| {worst:.1e} <= 1e-4, NMSE {error:.1e} <= 1e-10");
         assert!(worst <= 1e-4, "{name}: a logit is off by {worst}");
         assert!(error <= 1e-10, "{name}: NMSE {error}");
     }

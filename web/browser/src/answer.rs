@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use adapter_engine::Session;
+use adapter_engine::answer::{self, Listener, Request, stops};
 use adapter_engine::sampler::Sampling;
-use adapter_engine::text::{Message, RenderOptions, Shown, TextStream, encode_chat};
-use adapter_engine::{Error, Session};
+use adapter_engine::text::{Message, RenderOptions, encode_chat};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
@@ -89,61 +90,65 @@ impl Chat {
     ) -> Result<JsValue, Failure> {
         let request: AnswerRequest = from_js(&request)?;
         let prompt = self.prompt(&request)?;
-        let tokenizer = &self.shared.tokenizer;
-        let stops: Vec<&str> = request.stops.iter().map(String::as_str).collect();
-        let mut stream = TextStream::new(tokenizer, Shown::TextOnly, &stops)?;
-        let mut end = AnswerEnd {
-            finish: "stopped",
-            prompt_tokens: prompt.len(),
-            reused_tokens: 0,
-            tokens: 0,
-            context: self.session.context(),
-            text: String::new(),
-        };
-        let mut first = None;
-        let mut progress = |done: usize, total: usize| {
-            first.get_or_insert(done);
-            stopped(tell(&listener, &AnswerEvent::Prompt { done, total }))
-        };
         let sampling = sampling(&request.sampling);
-        let generation = self.session.generate(&prompt, &sampling, &mut progress).await;
-        end.reused_tokens = first.unwrap_or_default();
-        let mut generation = match generation {
-            Ok(generation) => generation,
-            Err(Error::Cancelled) => return to_js(&end),
-            Err(error) => return Err(error.into()),
+        // Ids stand for themselves: nothing is known of a template then.
+        let template = request.ids.is_none().then_some(&self.shared.template);
+        let stops = stops(template, &self.shared.tokenizer, &request.stops);
+        let engines = Request {
+            stops: &stops,
+            max_tokens: request.max_tokens,
+            ignore_end: request.ignore_end,
+            ..Request::new(&prompt, &sampling)
         };
-        end.finish = loop {
-            if request.max_tokens.is_some_and(|max| end.tokens >= max) {
-                break "length";
-            }
-            let Some(id) = generation.next().await? else { break "context" };
-            end.tokens += 1;
-            if tokenizer.is_end_of_generation(id) && !request.ignore_end {
-                break "stop";
-            }
-            let text = stream.push(tokenizer, id)?;
-            if tell(&listener, &AnswerEvent::Token { id, text: &text })? {
-                break "stopped";
-            }
-            if stream.is_stopped() {
-                break "stop";
-            }
-        };
-        drop(generation);
-        end.text = stream.finish();
-        to_js(&end)
+        let mut page = Page { listener, stopped: false, rest: String::new() };
+        let answer::Answer { n_tokens, n_prompt, n_reused, finish, .. } =
+            answer::answer(&mut self.session, &self.shared.tokenizer, &engines, &mut page).await?;
+        to_js(&AnswerEnd {
+            finish,
+            prompt_tokens: n_prompt,
+            reused_tokens: n_reused,
+            tokens: n_tokens,
+            context: self.session.context(),
+            text: page.rest,
+        })
     }
 }
 
-/// Tells the listener; whether it wants to stop.
-fn tell(listener: &js_sys::Function, event: &AnswerEvent<'_>) -> Result<bool, Failure> {
-    Ok(listener.call1(&JsValue::NULL, &to_js(event)?)?.is_truthy())
+/// The page's listener.
+struct Page {
+    listener: js_sys::Function,
+    stopped: bool,
+    /// What was held back to the end.
+    rest: String,
 }
 
-/// A listener that fails stops the answer, too.
-fn stopped(told: Result<bool, Failure>) -> ControlFlow<()> {
-    if told.unwrap_or(true) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+impl Page {
+    /// Tells the listener; whether it wants to stop.
+    fn tell(&self, event: &AnswerEvent<'_>) -> Result<bool, Failure> {
+        Ok(self.listener.call1(&JsValue::NULL, &to_js(event)?)?.is_truthy())
+    }
+}
+
+impl Listener for Page {
+    type Error = Failure;
+
+    fn reading(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        // A listener that fails stops the answer, too.
+        let stopped = self.tell(&AnswerEvent::Prompt { done, total }).unwrap_or(true);
+        if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn piece(&mut self, id: Option<u32>, text: &str) -> Result<(), Failure> {
+        match id {
+            Some(id) => self.stopped = self.tell(&AnswerEvent::Token { id, text })?,
+            None => self.rest += text,
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&mut self) -> bool {
+        self.stopped
+    }
 }
 
 fn sampling(settings: &SamplingSettings) -> Sampling {

@@ -1,5 +1,6 @@
 //! Errors as JavaScript sees them: an `Error` with a `code` to match on and a `hint` that says what to do next.
 
+use adapter_engine::Error;
 use adapter_engine::adapter::AdapterError;
 use adapter_engine::formats::GgufError;
 use adapter_engine::gpu::GpuError;
@@ -25,28 +26,15 @@ impl Failure {
 
 impl From<adapter_engine::Error> for Failure {
     fn from(error: adapter_engine::Error) -> Self {
-        // The engine's hints name the flags of the terminal program; a page has its own words for these.
         let code = match &error {
-            adapter_engine::Error::Gpu(GpuError::LimitTooSmall { .. }) => "limit-too-small",
-            adapter_engine::Error::Gpu(GpuError::SelfTest { .. }) => "wrong-numbers",
-            adapter_engine::Error::Gpu(GpuError::Validation { .. } | GpuError::Shader(_)) => "engine-bug",
-            adapter_engine::Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
-            adapter_engine::Error::Adapter(AdapterError::PeftCannotHold { .. }) => "peft",
+            Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
+            Error::Adapter(AdapterError::PeftCannotHold { .. }) => "peft",
             // The page says the same to all the others.
-            adapter_engine::Error::Adapter(_) => "adapter",
+            Error::Adapter(_) => "adapter",
             other => other.code(),
         };
-        Self { code, message: error.to_string(), hint: error.hint().map(str::to_owned), details: format!("{error:?}") }
-    }
-}
-
-impl From<TextError> for Failure {
-    fn from(error: TextError) -> Self {
-        let code = match error {
-            TextError::TemplateMixesContent => "template",
-            _ => "text",
-        };
-        Self { code, message: error.to_string(), hint: None, details: format!("{error:?}") }
+        let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
+        Self { code, message, hint, details: format!("{error:?}") }
     }
 }
 
@@ -60,7 +48,7 @@ macro_rules! through_engine {
         })*
     };
 }
-through_engine!(AdapterError, GgufError, GpuError, SamplingError);
+through_engine!(AdapterError, GgufError, GpuError, SamplingError, TextError);
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {

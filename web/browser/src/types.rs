@@ -1,5 +1,6 @@
 //! The plain data that crosses to JavaScript, in Rust and in TypeScript side by side.
 
+use adapter_engine::answer::Finish;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
@@ -203,9 +204,9 @@ pub enum AnswerEvent<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AnswerEnd {
-    pub finish: &'static str,
-    pub prompt_tokens: usize,
-    pub reused_tokens: usize,
+    pub finish: Finish,
+    pub prompt_tokens: u32,
+    pub reused_tokens: u32,
     pub tokens: u32,
     pub context: u32,
     pub text: String,

@@ -60,7 +60,7 @@ function planned(): Wasm.Lesson {
 const bytes = async (blob: Blob) => new Uint8Array(await blob.arrayBuffer());
 
 /** Asks the model the same before, during and after. */
-function asker(into: Wasm.Model, questions: Question[], tokens: number, context: number, tell: Tell) {
+function asker(into: Wasm.Model, questions: Question[], stops: string[], tokens: number, context: number, tell: Tell) {
   const chat = into.chat(context);
   return async (step: number, adapter: Uint8Array | undefined): Promise<void> => {
     if (adapter) {
@@ -72,7 +72,7 @@ function asker(into: Wasm.Model, questions: Question[], tokens: number, context:
     }
     for (const { text, ids } of questions) {
       let answer = "";
-      const end = await chat.answer({ ids, sampling: { temperature: 0 }, maxTokens: tokens }, (event) => {
+      const end = await chat.answer({ ids, stops, sampling: { temperature: 0 }, maxTokens: tokens }, (event) => {
         if (event.kind === "token") answer += event.text;
         return stopping;
       });
@@ -114,7 +114,7 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
     const questions = own.length > 0 ? own.map((text) => ({ text, ids: Array.from(run.question(text)) })) : run.questions();
     const longest = Math.max(0, ...questions.map(({ ids }) => ids.length));
     const ask = sampleTokens > 0 && questions.length > 0
-      ? asker(model, questions, sampleTokens, run.sampleContext(longest, sampleTokens), tell)
+      ? asker(model, questions, run.stops(), sampleTokens, run.sampleContext(longest, sampleTokens), tell)
       : undefined;
     if (ask) {
       stage("asking");

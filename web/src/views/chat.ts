@@ -1,7 +1,7 @@
 // The conversation and the box to write in.
 
 import { app } from "../app.js";
-import { branch, siblings, type Message } from "../chats.js";
+import { branch, REMARKS, siblings, type Message } from "../chats.js";
 import { byId, h, iconButton } from "../dom.js";
 import { integer, seconds } from "../format.js";
 import { announce, announceEnd, announcePiece } from "../live.js";
@@ -47,7 +47,7 @@ function footer(message: Message): HTMLElement {
     note.tokensPerSecond ? `${note.tokensPerSecond.toFixed(1)} tokens/s` : "",
     note.firstTokenMs ? `first after ${seconds(note.firstTokenMs / 1000)}` : "",
     note.adapter ? `with ${note.adapter} × ${note.strength}` : "",
-    note.finish === "length" ? "cut at the token limit" : note.finish === "stopped" ? "stopped" : note.finish === "failed" ? "broke off" : note.finish === "context" ? "context full" : "",
+    REMARKS[note.finish],
   ].filter(Boolean).join(" · ");
   const busy = app.answering?.message === message;
   return h("div", { class: "message-foot" },

@@ -2,6 +2,7 @@
 
 import type { Finished } from "../../engine/src/index.js";
 import { app } from "../app.js";
+import { REMARKS } from "../chats.js";
 import { byId, h } from "../dom.js";
 import { integer, seconds } from "../format.js";
 import { announce } from "../live.js";
@@ -79,7 +80,7 @@ export function startCompare(): void {
       await Promise.all([stream(left, "left", text, seed, controller.signal), stream(right, "right", text, seed, controller.signal)]);
       verdict.textContent = parting(left.text, right.text);
     } catch {
-      for (const each of [left, right]) each.figures.textContent = "broke off"; // The page has said why.
+      for (const each of [left, right]) each.figures.textContent = REMARKS.failed; // The page has said why.
     } finally {
       abort = undefined;
       draw();
@@ -101,6 +102,6 @@ function figures(end: Finished): string {
     `${integer(end.tokens)} tokens`,
     end.tokensPerSecond ? `${end.tokensPerSecond.toFixed(1)} tokens/s` : "",
     end.firstTokenMs ? `first after ${seconds(end.firstTokenMs / 1000)}` : "",
-    end.finish === "stopped" ? "stopped" : end.finish === "length" ? "cut at the token limit" : "",
+    REMARKS[end.finish],
   ].filter(Boolean).join(" · ");
 }

@@ -9,11 +9,11 @@ import { store } from "../workers.js";
 type NumberKey = "temperature" | "topK" | "topP" | "minP" | "repeatPenalty" | "maxTokens" | "context";
 
 const NUMBERS: [NumberKey, string, string, [min: number, max: number, step: number]][] = [
-  ["temperature", "Temperature", "0 always takes the likeliest word, higher is more varied", [0, 2, 0.05]],
-  ["topP", "Top-p", "Keep the likeliest words up to this probability in sum", [0.05, 1, 0.01]],
-  ["topK", "Top-k", "Keep this many of the likeliest words; 0 keeps all", [0, 200, 1]],
-  ["minP", "Min-p", "Drop words less likely than this share of the likeliest", [0, 1, 0.01]],
-  ["repeatPenalty", "Repeat penalty", "Above 1 makes recent words less likely", [1, 2, 0.01]],
+  ["temperature", "Temperature", "0 always takes the most likely token, higher is more varied", [0, 2, 0.05]],
+  ["topP", "Top-p", "Keep the most likely tokens up to this total probability", [0.05, 1, 0.01]],
+  ["topK", "Top-k", "Keep this many of the most likely tokens; 0 keeps all", [0, 200, 1]],
+  ["minP", "Min-p", "Drop tokens less likely than this share of the most likely one", [0, 1, 0.01]],
+  ["repeatPenalty", "Repeat penalty", "Above 1 makes recent tokens less likely", [1, 2, 0.01]],
   ["maxTokens", "Longest answer", "Tokens", [1, 8192, 1]],
   ["context", "Context", "Tokens a conversation may have; takes effect when a model is loaded", [64, 131072, 1]],
 ];
@@ -46,6 +46,10 @@ export function startSettings(): void {
   seed.addEventListener("change", () => { if (seed.reportValidity()) void app.set({ seed: seed.value === "" ? null : Number(seed.value) }); });
   draws.push(() => { if (document.activeElement !== seed) seed.value = app.settings.seed === null ? "" : String(app.settings.seed); });
 
+  const stops = h("textarea", { id: "set-stops", rows: 2, aria: { describedby: "set-stops-help" } });
+  stops.addEventListener("change", () => void app.set({ stops: stops.value }));
+  draws.push(() => { if (document.activeElement !== stops) stops.value = app.settings.stops; });
+
   const themes = (["system", "light", "dark"] as Settings["theme"][]).map((theme) => {
     const radio = h("input", { type: "radio", name: "theme", value: theme });
     radio.addEventListener("change", () => void app.set({ theme }));
@@ -69,10 +73,11 @@ export function startSettings(): void {
 
   byId("settings-body").append(
     h("section", {}, h("h3", {}, "Conversation"),
-      h("div", { class: "setting tall" }, h("label", { htmlFor: "set-system" }, "System prompt"), system, h("p", { class: "help" }, "Said to the model before everything else"))),
+      h("div", { class: "setting tall" }, h("label", { htmlFor: "set-system" }, "System prompt"), system, h("p", { class: "help" }, "Instructions before the conversation"))),
     h("section", {}, h("h3", {}, "How answers are chosen"), ...NUMBERS.map(number),
       h("div", { class: "setting" }, h("label", { htmlFor: "set-seed" }, "Seed"), seed, h("p", { id: "set-seed-help", class: "help" }, "The same seed gives the same answer")),
-      h("button", { type: "button", on: { click: () => void app.set({ ...DEFAULTS, system: app.settings.system, theme: app.settings.theme }) } }, "Back to the usual values")),
+      h("div", { class: "setting tall" }, h("label", { htmlFor: "set-stops" }, "Stop texts"), stops, h("p", { id: "set-stops-help", class: "help" }, "End an answer before one of them; a line each, \\n is a line break")),
+      h("button", { type: "button", on: { click: () => void app.set({ ...DEFAULTS, system: app.settings.system, stops: app.settings.stops, theme: app.settings.theme }) } }, "Back to the defaults")),
     h("section", {}, h("h3", {}, "Appearance"), h("fieldset", { class: "themes" }, h("legend", {}, "Colours"), ...themes)),
     h("section", {}, h("h3", {}, "Keyboard"), h("label", { class: "check" }, shortcuts, " Shortcuts with Ctrl and /"),
       h("dl", { class: "facts" }, ...SHORTCUTS.flatMap(([keys, words]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, words)]))),

@@ -22,7 +22,7 @@ const NUMBERS: [NumberKey, string, string, string, [min: string, max: string, st
   ["batchTokens", "Tokens of a step", "512", "Rows side by side; longer rows are cut. Fewer need less memory", ["16", "8192", "1"]],
   ["length", "Prompts a layer", "10", "How much an adapter can hold", ["1", "256", "1"]],
   ["layers", "Layers", "all but two", "Counted from the last", ["1", "512", "1"]],
-  ["validationShare", "Share kept for measuring", "0.1", "Rows that are not learnt, so that learning by heart shows", ["0", "0.9", "any"]],
+  ["validationShare", "Validation share", "0.1", "Rows that are not trained on: their loss shows overfitting", ["0", "0.9", "any"]],
   ["patience", "Patience", "no limit", "Stop after so many validations without gain", ["1", "1000", "1"]],
   ["seed", "Seed", "0", "The same seed gives the same run on the same machine", ["0", "4294967295", "1"]],
 ];
@@ -97,7 +97,7 @@ function settingsPanel(): HTMLElement {
   name.addEventListener("change", () => lesson.set({ name: name.value.replace(/[^\p{L}\p{N}._ -]/gu, "") }));
   const gate = h("select", {}, ...GATES.map(([kind, words]) => h("option", { value: kind }, words)));
   gate.addEventListener("change", () => set({ gate: gate.value }));
-  const questions = h("textarea", { rows: 2, placeholder: "two rows kept for measuring" });
+  const questions = h("textarea", { rows: 2, placeholder: "two validation rows" });
   questions.addEventListener("change", () => lesson.set({ questions: questions.value }));
   const prompts = h("input", { type: "checkbox", id: "teach-prompts" });
   prompts.addEventListener("change", () => set({ trainOnPrompt: prompts.checked }));
@@ -135,9 +135,9 @@ function planFacts(plan: Plan): [string, string][] {
   const rows = (n: number) => `${integer(n)} ${n === 1 ? "row" : "rows"}`;
   const loaded = app.loaded ? `; beside it lies the chat's own copy of the model, ${bytes(app.loaded.model.fileBytes)}` : "";
   return [
-    ["Rows", `${rows(plan.rows)}${plan.format ? ` (${plan.format})` : ""}: ${rows(training.rows)} to learn, ${rows(validation.rows)} to measure on`],
+    ["Rows", `${rows(plan.rows)}${plan.format ? ` (${plan.format})` : ""}: ${rows(training.rows)} to train on, ${rows(validation.rows)} for validation`],
     ["Tokens", `${integer(training.tokens)}, of which ${integer(training.trained_tokens)} are learnt; a row has ${integer(training.median_len)} (median), at most ${integer(training.max_len)}`],
-    ["Adapter", `${integer(plan.parameters)} numbers learn (${((plan.parameters / plan.modelParameters) * 100).toPrecision(2)} % of ${count(plan.modelParameters)}): ${plan.length} prompts in each of the last ${plan.layers} layers`],
+    ["Adapter", `${integer(plan.parameters)} trainable parameters (${((plan.parameters / plan.modelParameters) * 100).toPrecision(2)} % of ${count(plan.modelParameters)}): ${plan.length} prompts in each of the last ${plan.layers} layers`],
     ["Steps", `${integer(plan.steps)} of up to ${integer(plan.batchTokens)} tokens (about ${Math.max(1, Math.round(plan.rowsAStep))} rows)`],
     ["Learning rate", `up to ${rate(plan.learningRate)}${plan.warmup > 0 ? ` after ${integer(plan.warmup)} ${plan.warmup === 1 ? "step" : "steps"}` : ""}; the paper's code would use ${rate(plan.officialRate)} for such steps`],
     ["GPU memory", `${bytes(plan.memoryBytes)} (${plan.memory.map(([what, n]) => `${what} ${bytes(n)}`).join(", ")})${loaded}`],
@@ -206,7 +206,7 @@ function runPanel(): HTMLElement {
   const samples = h("div", { class: "samples", aria: { label: "Sample answers" }, role: "region" });
   const failure = h("div", {});
   const kept = h("div", { class: "card kept" });
-  const legend = h("p", { class: "legend" }, h("span", { class: "key train" }, "training"), h("span", { class: "key validation" }, "validation, on rows that are not learnt"), h("span", {}, "nats a token over steps"));
+  const legend = h("p", { class: "legend" }, h("span", { class: "key train" }, "training"), h("span", { class: "key validation" }, "validation"), h("span", {}, "loss in nats per token, by step"));
   const pictures = h("div", { class: "pictures" },
     h("div", {}, h("h3", {}, "Loss"), loss, legend),
     h("div", {}, h("h3", {}, "Gates by layer and head"), gates, h("p", { class: "legend" }, h("span", { class: "key positive" }, "positive"), h("span", { class: "key negative" }, "negative"), h("span", {}, "the fuller, the further open"))));

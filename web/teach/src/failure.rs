@@ -14,17 +14,10 @@ pub trait OrFailure<T> {
 
 impl<T> OrFailure<T> for Result<T, TrainError> {
     fn or_failure(self) -> Result<T, Failure> {
-        self.map_err(|error| {
-            let hint = error.hint().unwrap_or_default();
-            match error {
-                TrainError::Engine(error) => (*error).into(),
-                TrainError::Adapter(error) => error.into(),
-                TrainError::Data(error) => of_data(&error),
-                TrainError::Setting { .. } => Failure::new("teach-setting", error.to_string(), hint),
-                TrainError::Diverged { .. } => Failure::new("diverged", error.to_string(), hint),
-                TrainError::AdapterWrite(_) => Failure::new("adapter", error.to_string(), hint),
-                other => Failure::new("engine-bug", other.to_string(), hint),
-            }
+        self.map_err(|error| match error {
+            TrainError::Engine(error) => (*error).into(),
+            TrainError::Adapter(error) => error.into(),
+            error => Failure::new(error.code(), error.to_string(), error.hint().unwrap_or_default()),
         })
     }
 }
@@ -55,14 +48,10 @@ impl<T> OrFailure<T> for Result<T, AdapterError> {
 
 impl<T> OrFailure<T> for Result<T, AdapterWriteError> {
     fn or_failure(self) -> Result<T, Failure> {
-        self.map_err(|error| Failure::new("adapter", error.to_string(), error.hint().unwrap_or_default()))
+        self.map_err(|error| Failure::new(error.code(), error.to_string(), error.hint().unwrap_or_default()))
     }
 }
 
 fn of_data(error: &DataError) -> Failure {
-    let code = match error {
-        DataError::Setting { .. } | DataError::RowOverBatch { .. } => "teach-setting",
-        _ => "rows",
-    };
-    Failure::new(code, error.to_string(), error.hint().unwrap_or_default())
+    Failure::new(error.code(), error.to_string(), error.hint().unwrap_or_default())
 }

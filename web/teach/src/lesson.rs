@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use adapter_browser::{BlobSource, Failure, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
+use adapter_engine::answer::stops;
 use adapter_engine::formats::Gguf;
 use adapter_engine::gpu::Tier;
 use adapter_engine::model::{Config, weight_bytes};
@@ -170,8 +171,8 @@ impl Lesson {
             memory_bytes: needed.total() + answers,
             memory: vec![
                 ("weights", needed.weights),
-                ("activations of a block", needed.activations),
-                ("saved for the backward pass", needed.saved),
+                ("activations of one block", needed.activations),
+                ("saved activations", needed.saved),
                 ("logits", needed.logits),
                 ("prompt keys and values", needed.adapter),
                 ("adapter and optimizer", needed.optimizer),
@@ -203,6 +204,15 @@ impl Lesson {
         let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
         Ok(encode_chat(&self.tokenizer, renderer.template(), &[Message::new("user", text)], &options)?)
+    }
+
+    /// Texts that end a sample answer: what the rows' template writes after one.
+    ///
+    /// # Errors
+    /// A template that does not parse.
+    pub fn stops(&self) -> Result<Vec<String>, Failure> {
+        let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
+        Ok(stops(Some(renderer.template()), &self.tokenizer, &[]))
     }
 
     /// Positions that the longest of these prompts and an answer of `tokens` tokens need.

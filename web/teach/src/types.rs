@@ -31,7 +31,7 @@ export interface TeachSettings {
     weightDecay?: number;
     /** Longer gradients are shortened to this; 0: never. */
     maxGradNorm?: number;
-    /** Share of the rows kept for measuring; 0.1. */
+    /** Share of the rows used for validation; 0.1. */
     validationShare?: number;
     /** Steps from one validation to the next; a tenth. */
     validateEvery?: number;
@@ -44,7 +44,7 @@ export interface TeachSettings {
     template?: string;
 }
 
-/** Figures of the rows to learn, or of those to measure on. */
+/** Figures of the rows to learn, or of the validation rows. */
 export interface SideReport { rows: number; tokens: number; trained_tokens: number; median_len: number; max_len: number; }
 
 /** A row that is left out: where it stands, the field (empty: the whole row) and why. */

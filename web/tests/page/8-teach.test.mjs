@@ -115,9 +115,9 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     await planned(page);
     const facts = await page.locator(".plan .facts").innerText();
     assert.ok(fetched.length > 0);
-    assert.match(facts, /24 rows \(alpaca\): \d+ rows to learn, \d+ rows? to measure on/);
+    assert.match(facts, /24 rows \(alpaca\): \d+ rows to train on, \d+ rows? for validation/);
     assert.match(facts, /[\d,]+, of which [\d,]+ are learnt/);
-    assert.match(facts, /[\d,]+ numbers learn .*: 10 prompts in each of the last \d+ layers/);
+    assert.match(facts, /[\d,]+ trainable parameters .*: 10 prompts in each of the last \d+ layers/);
     assert.match(facts, /10 of up to 256 tokens \(about \d+ rows\)/);
     assert.match(facts, /up to 0\.03 after 1 step; the paper's code would use [\d.e-]+ for such steps/);
     assert.match(facts, /[\d.]+ MiB \(weights [\d.]+ MiB, activations of a block/);
@@ -186,7 +186,7 @@ test("a lesson is stopped with its adapter kept, goes on, and becomes a PEFT fol
   const page = await open(await launch(t));
   await load(page);
   await paste(page, rows(24));
-  await settings(page, { Steps: "400", "Learning rate": "0.02", "Tokens of a step": "64", "Share kept for measuring": "0", Gates: "peft" });
+  await settings(page, { Steps: "400", "Learning rate": "0.02", "Tokens of a step": "64", "Validation share": "0", Gates: "peft" });
   await begin(page);
   await page.locator(".run .figures", { hasText: /step [2-9]/ }).waitFor({ timeout: LONG });
   const pressed = Date.now();

@@ -1,20 +1,82 @@
 //! `debug`: what the engine computes, for comparing with other programs.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use adapter_engine::adapter::GateKind;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::text::Special;
 use adapter_engine::train::{self, Batch};
 use adapter_engine::{Adapter, Session};
+use clap::Args;
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::failure::Failure;
-use crate::flags::{Global, Gradients, Logits, Tokenize};
+use crate::flags::{AdapterFlags, Global, ModelFlags, gate_kind};
 use crate::load::{self, ModelFile};
 use crate::output::Readers;
+use crate::printable;
 use crate::{interrupt, output};
+
+/// `debug tokenize`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug tokenize -m model.gguf --file prompt.txt > ids.json")]
+pub struct Tokenize {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    /// Text in UTF-8; - is standard input
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub file: PathBuf,
+    /// Put the model's begin token first
+    #[arg(long, help_heading = "Input and output")]
+    pub bos: bool,
+}
+
+/// `debug logits`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug logits -m model.gguf --ids ids.json --last -a my-adapter/ --out logits.safetensors")]
+pub struct Logits {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    /// JSON: an array of ids, or an object with one under \"ids\"; fed as they are, without a begin token
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub ids: PathBuf,
+    /// Only the last token's logits, [V], instead of [T, V]
+    #[arg(long, help_heading = "Input and output")]
+    pub last: bool,
+    /// File to write: the tensor \"logits\", f32
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
+
+/// `debug gradients`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug gradients -m model.gguf --ids ids.json --first-target 17 -a adapter --out gradients.safetensors")]
+pub struct Gradients {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    /// PEFT folder, or a .safetensors or .pth file with prompts and gates
+    #[arg(long, short, value_name = "PATH", help_heading = "Adapter")]
+    pub adapter: PathBuf,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Adapter")]
+    pub gate: Option<GateKind>,
+    /// JSON: an array of ids, or an object with one under \"ids\"; fed as they are, without a begin token
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub ids: PathBuf,
+    /// The loss is the mean cross entropy over the ids from this index on (from 1: nothing comes before id 0)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Input and output")]
+    pub first_target: u32,
+    /// File to write: the tensors \"loss\", \"d_prompts\" and \"d_gates\", f32
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
 
 /// `debug tokenize`
 ///
@@ -134,7 +196,7 @@ fn read_ids(path: &Path) -> Result<Vec<u32>, Failure> {
     let id = |(index, value): (usize, &serde_json::Value)| {
         let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| {
-            wrong(format!("id {index} is {}, a whole number was wanted", output::shortened(&value.to_string(), 40)))
+            wrong(format!("id {index} is {}, a whole number was wanted", printable::shortened(&value.to_string(), 40)))
         })
     };
     list.iter().enumerate().map(id).collect()

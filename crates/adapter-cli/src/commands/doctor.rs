@@ -12,7 +12,8 @@ use pollster::block_on;
 use crate::failure::Failure;
 use crate::flags::Global;
 use crate::load;
-use crate::output::{self, printable};
+use crate::output;
+use crate::printable::printable;
 
 /// Runs the command.
 ///

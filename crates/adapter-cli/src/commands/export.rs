@@ -3,12 +3,55 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use adapter_engine::adapter::{AdapterError, AdapterFile};
+use adapter_engine::adapter::{AdapterError, AdapterFile, GateKind};
+use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
-use crate::flags::{Export, Form};
+use crate::flags::gate_kind;
 use crate::load::{self, ModelFile};
-use crate::output::{self, Readers, printable};
+use crate::output::{self, Readers};
+use crate::printable::printable;
+
+/// `export`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli export -m model.gguf -a adapter.safetensors --to peft --out my-adapter/
+  adapter-cli export -m model.gguf -a my-adapter/ --to gguf --out adapter.gguf
+  adapter-cli export -m merged.gguf --to safetensors --out adapter.safetensors      the adapter inside a model
+  adapter-cli export -m model.gguf -a release.pth --gate paper --to safetensors --out adapter.safetensors
+
+PEFT has one gate a layer: an adapter with a gate a head is refused.")]
+pub struct Export {
+    /// GGUF file of the model the adapter was trained on
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub model: PathBuf,
+    /// PEFT folder, .safetensors, .gguf or .pth file [default: the one inside the model]
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub adapter: Option<PathBuf>,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Input and output")]
+    pub gate: Option<GateKind>,
+    /// Prompt tokens a layer of a .pth file that leaves it open [default: found from its open gates]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Input and output")]
+    pub adapter_len: Option<u32>,
+    /// What to write
+    #[arg(long, value_name = "FORM", help_heading = "Input and output")]
+    pub to: Form,
+    /// File to write, or a new folder for peft
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
+
+/// The forms an adapter can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A folder that Hugging Face PEFT loads
+    Peft,
+    /// One file with its meaning in the metadata: every kind of gate
+    Safetensors,
+    /// A small GGUF file: every kind of gate
+    Gguf,
+}
 
 /// Runs the command.
 ///

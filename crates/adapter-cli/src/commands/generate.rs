@@ -2,14 +2,43 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use adapter_engine::text::{Message, RenderOptions, Shown, Special, TerminalSanitizer, encode_chat};
+use adapter_engine::answer::{Finish, Request, stops};
+use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Special, TerminalSanitizer, encode_chat};
+use clap::Args;
 use serde::Serialize;
 
-use crate::answer::{Answer, Finish, Request, answer};
+use crate::answer::{Answer, answer};
 use crate::failure::Failure;
-use crate::flags::{Generate, Global};
+use crate::flags::{AdapterFlags, Global, ModelFlags, PromptFlags, SamplingFlags};
 use crate::load::{self, Ready};
 use crate::output;
+
+/// `generate`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli generate -p 'Name three rivers.'
+  git diff | adapter-cli generate --system 'Summarize this change in one line.' --greedy
+  adapter-cli generate --raw -p 'Once upon a time' -n 64 --seed 7
+  adapter-cli generate -p 'Hi' -a adapter.safetensors --gate paper --json")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelFlags,
+    #[command(flatten)]
+    pub adapter: AdapterFlags,
+    #[command(flatten)]
+    pub prompt: PromptFlags,
+    #[command(flatten)]
+    pub sampling: SamplingFlags,
+    /// What to answer [default: read from standard input]
+    #[arg(long = "prompt", short = 'p', value_name = "TEXT", help_heading = "Prompt", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// Feed the prompt as it is: no chat template, and control tokens written in it count
+    #[arg(long, help_heading = "Prompt", conflicts_with_all = ["system", "template"])]
+    pub raw: bool,
+    /// One JSON object at the end instead of text as it comes
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -37,14 +66,14 @@ pub fn run(global: &Global, flags: &Generate) -> Result<(), Failure> {
     let sampling = flags.sampling.sampling()?;
     let prompt = prompt_text(flags)?;
     let mut ready = Ready::load(global, &flags.model, &flags.adapter)?;
-    let ids = if flags.raw { raw_ids(&ready, &prompt)? } else { chat_ids(&ready, flags, &prompt)? };
-    let request = Request {
-        prompt: &ids,
-        sampling: &sampling,
-        stops: &flags.sampling.stop,
-        max_tokens: flags.sampling.max_tokens,
-        shown: Shown::TextOnly,
+    let template = if flags.raw { None } else { Some(ready.template(flags.prompt.template.as_deref())?) };
+    let ids = match &template {
+        None => raw_ids(&ready, &prompt)?,
+        Some(template) => chat_ids(&ready, template, flags, &prompt)?,
     };
+    let stops = stops(template.as_ref(), &ready.tokenizer, &flags.sampling.stop);
+    let max_tokens = flags.sampling.max_tokens;
+    let request = Request { stops: &stops, max_tokens, ..Request::new(&ids, &sampling) };
     let mut out = io::stdout().lock();
     let mut sanitizer = TerminalSanitizer::new();
     let mut show = |piece: &str| {
@@ -54,7 +83,7 @@ pub fn run(global: &Global, flags: &Generate) -> Result<(), Failure> {
         }
         Ok(())
     };
-    let answer = answer(&mut ready.session, &ready.tokenizer, request, &mut show)?;
+    let answer = answer(&mut ready.session, &ready.tokenizer, &request, &mut show)?;
     if flags.json {
         let active = ready.session.adapter();
         let report = Report {
@@ -90,7 +119,7 @@ fn finish(global: &Global, ready: &Ready, answer: &Answer, prompt_tokens: usize)
         ));
     }
     match answer.finish {
-        Finish::Interrupted => Err(Failure::Interrupted),
+        Finish::Stopped => Err(Failure::Interrupted),
         Finish::Context => {
             let limit = ready.session.context();
             let raise = ready.raise_context();
@@ -126,12 +155,11 @@ fn prompt_text(flags: &Generate) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn chat_ids(ready: &Ready, flags: &Generate, prompt: &str) -> Result<Vec<u32>, Failure> {
-    let template = ready.template(flags.prompt.template.as_deref())?;
+fn chat_ids(ready: &Ready, template: &ChatTemplate, flags: &Generate, prompt: &str) -> Result<Vec<u32>, Failure> {
     let system = flags.prompt.system.iter().map(|text| Message::new("system", text));
     let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
     let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-    Ok(encode_chat(&ready.tokenizer, &template, &messages, &options)?)
+    Ok(encode_chat(&ready.tokenizer, template, &messages, &options)?)
 }
 
 fn raw_ids(ready: &Ready, prompt: &str) -> Result<Vec<u32>, Failure> {

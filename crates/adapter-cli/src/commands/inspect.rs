@@ -2,19 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use adapter_engine::adapter::AdapterFile;
+use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::{Array, Gguf, Metadata, PartialGguf, ReadAt, TensorInfo, Value};
 use adapter_engine::gpu::{AdapterSummary, Gpu};
 use adapter_engine::model::Config;
+use clap::Args;
 use pollster::block_on;
 
 use super::inspect_adapter;
 use crate::failure::Failure;
-use crate::flags::{Global, Inspect};
+use crate::flags::{Global, gate_kind};
 use crate::load;
-use crate::output::{self, Align, Table, printable, shortened};
+use crate::output::{self, Align, Table};
+use crate::printable::{printable, shortened};
+
+/// `inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  adapter-cli inspect model.gguf
+  adapter-cli inspect my-adapter/                      a PEFT folder
+  adapter-cli inspect adapter.safetensors --gate paper")]
+pub struct Inspect {
+    /// A GGUF, .safetensors or .pth file, or a PEFT folder
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// What the gates of an adapter without metadata mean
+    #[arg(long, value_name = "KIND", value_parser = gate_kind())]
+    pub gate: Option<GateKind>,
+}
 
 /// Elements of an array that are shown.
 const SHOWN_ELEMENTS: usize = 6;

@@ -8,7 +8,8 @@ use safetensors::SafeTensors;
 
 use crate::failure::Failure;
 use crate::load;
-use crate::output::{self, Align, Table, printable, shortened};
+use crate::output::{self, Align, Table};
+use crate::printable::{printable, shortened};
 
 /// Shows a file of safetensors, a PyTorch checkpoint or a PEFT folder.
 ///

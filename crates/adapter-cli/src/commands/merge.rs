@@ -1,16 +1,42 @@
 //! `merge`: a model and an adapter as one file.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use adapter_engine::adapter::{self, AdapterWriteError};
+use adapter_engine::adapter::{self, AdapterWriteError, GateKind};
 use adapter_engine::formats::GgufWriteError;
+use clap::Args;
 
 use super::export::{inputs, refuse_input};
 use crate::failure::Failure;
-use crate::flags::Merge;
+use crate::flags::gate_kind;
 use crate::interrupt;
 use crate::load::{self, ModelFile};
-use crate::output::{self, Readers, printable};
+use crate::output::{self, Readers};
+use crate::printable::printable;
+
+/// `merge`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli merge -m model.gguf -a adapter.safetensors --out merged.gguf
+  adapter-cli chat -m merged.gguf                       with the adapter
+  adapter-cli chat -m merged.gguf -a none               the model alone, as it was
+
+The model's weights are copied as they are. Other programs refuse the file: they do not know the adapter's tensors.")]
+pub struct Merge {
+    /// GGUF file of the model the adapter was trained on
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub model: PathBuf,
+    /// PEFT folder, .safetensors, .gguf or .pth file
+    #[arg(long, short, value_name = "PATH", help_heading = "Input and output")]
+    pub adapter: PathBuf,
+    /// What the gates of a file without metadata mean
+    #[arg(long, value_name = "KIND", value_parser = gate_kind(), help_heading = "Input and output")]
+    pub gate: Option<GateKind>,
+    /// GGUF file to write
+    #[arg(long, short, value_name = "FILE", help_heading = "Input and output")]
+    pub out: PathBuf,
+}
 
 /// Why the file could not be written: what the engine says, or the system.
 enum Refusal {

@@ -15,31 +15,67 @@ mod merge;
 mod no_training;
 mod synthetic_model;
 
+use clap::Subcommand;
 #[cfg(not(feature = "train"))]
 use no_training as finetune;
 
-pub use finetune::Finetune;
-
 use crate::failure::Failure;
-use crate::flags::{Cli, Command, Debug};
+use crate::flags::Global;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Talk to a model, with or without an adapter
+    Chat(Box<chat::Chat>),
+    /// Answer one prompt from -p or standard input
+    Generate(Box<generate::Generate>),
+    /// Teach an adapter from rows of examples
+    Finetune(Box<finetune::Finetune>),
+    /// Measure reading (pp) and writing (tg) speed, in tokens per second
+    Bench(bench::Bench),
+    /// Show what is in a model or adapter file, and where a broken one breaks
+    Inspect(inspect::Inspect),
+    /// Write an adapter in another form: a PEFT folder, .safetensors or .gguf
+    Export(export::Export),
+    /// Write a model and an adapter as one GGUF file
+    Merge(merge::Merge),
+    /// Show the GPUs of this machine and check the one that will be used
+    Doctor,
+    /// Tools for comparing with other programs
+    #[command(subcommand)]
+    Debug(Debug),
+}
+
+/// `debug`
+#[derive(Debug, Subcommand)]
+pub enum Debug {
+    /// Token ids of a text as a JSON array; control tokens written in it count
+    Tokenize(debug::Tokenize),
+    /// Logits of given token ids as a safetensors file
+    Logits(debug::Logits),
+    /// Loss and gradients of an adapter's prompts and gates as a safetensors file
+    Gradients(debug::Gradients),
+    /// A model file of a known shape with random weights, for measuring and for foretelling memory
+    SyntheticModel(synthetic_model::SyntheticModel),
+}
 
 /// Runs what was asked for.
 ///
 /// # Errors
 /// What the command says.
-pub fn run(cli: &Cli) -> Result<(), Failure> {
-    match &cli.command {
-        Command::Chat(flags) => chat::run(&cli.global, flags),
-        Command::Generate(flags) => generate::run(&cli.global, flags),
-        Command::Finetune(flags) => finetune::run(&cli.global, flags),
-        Command::Bench(flags) => bench::run(&cli.global, flags),
-        Command::Inspect(flags) => inspect::run(&cli.global, flags),
+pub fn run(command: &Command, global: &Global) -> Result<(), Failure> {
+    match command {
+        Command::Chat(flags) => chat::run(global, flags),
+        Command::Generate(flags) => generate::run(global, flags),
+        Command::Finetune(flags) => finetune::run(global, flags),
+        Command::Bench(flags) => bench::run(global, flags),
+        Command::Inspect(flags) => inspect::run(global, flags),
         Command::Export(flags) => export::run(flags),
         Command::Merge(flags) => merge::run(flags),
-        Command::Doctor => doctor::run(&cli.global),
+        Command::Doctor => doctor::run(global),
         Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
-        Command::Debug(Debug::Logits(flags)) => debug::logits(&cli.global, flags),
-        Command::Debug(Debug::Gradients(flags)) => debug::gradients(&cli.global, flags),
+        Command::Debug(Debug::Logits(flags)) => debug::logits(global, flags),
+        Command::Debug(Debug::Gradients(flags)) => debug::gradients(global, flags),
         Command::Debug(Debug::SyntheticModel(flags)) => synthetic_model::run(flags),
     }
 }

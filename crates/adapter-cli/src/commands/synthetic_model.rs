@@ -2,17 +2,74 @@
 //! real one is not at hand.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use adapter_engine::formats::{GgufError, GgufWriteError, GgufWriter, StringArray, TensorType};
 use adapter_engine::model::architecture::LLAMA;
 use adapter_engine::model::tensors::{self, Role};
 use adapter_engine::model::{Architecture, Config};
 use adapter_engine::ops::rope::{Rope, Scaling};
+use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
-use crate::flags::{ModelShape, SyntheticModel, WeightType};
 use crate::interrupt;
-use crate::output::{self, Readers, printable};
+use crate::output::{self, Readers};
+use crate::printable::printable;
+
+/// `debug synthetic-model`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  adapter-cli debug synthetic-model --shape 7b --type q4_0 --out 7b.gguf
+  adapter-cli finetune -m 7b.gguf --data rows.jsonl --dry-run
+
+Every tensor repeats one block of random weights: fast to write, finite to compute, and nothing it says means anything.")]
+pub struct SyntheticModel {
+    /// Whose sizes
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub shape: ModelShape,
+    /// How the products' weights are stored; norms are f32
+    #[arg(long = "type", value_name = "TYPE", help_heading = "Output")]
+    pub weights: WeightType,
+    /// Seed of the weights
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub seed: u64,
+    /// GGUF file to write
+    #[arg(long, short, value_name = "FILE", help_heading = "Output")]
+    pub out: PathBuf,
+}
+
+/// Models whose sizes `debug synthetic-model` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelShape {
+    /// A model for tests: 2 layers of 256 channels, 512 ids
+    Tiny,
+    /// TinyLlama 1.1B
+    #[value(name = "tinyllama", alias = "tinyllama-1.1b")]
+    TinyLlama,
+    /// Llama 3.2 1B
+    #[value(name = "llama-3.2-1b", alias = "1b")]
+    Llama32B1,
+    /// Llama 3.2 3B
+    #[value(name = "llama-3.2-3b", alias = "3b")]
+    Llama32B3,
+    /// LLaMA 7B
+    #[value(name = "7b", alias = "llama-7b")]
+    Llama7B,
+}
+
+/// Types of weights that `debug synthetic-model` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightType {
+    /// 32 weights of 4 bits, one f16 scale
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 256 weights of 4 bits with 6-bit scales and minimums
+    #[value(name = "q4_k")]
+    Q4K,
+    /// 32 weights of 8 bits, one f16 scale
+    #[value(name = "q8_0")]
+    Q8_0,
+}
 
 /// Blocks of random weights that all tensors repeat. A prime, so that the rows of a tensor are not alike.
 const PATTERN_BLOCKS: usize = 65_521;

@@ -1,7 +1,5 @@
 //! What can be wrong with an adapter, and with writing one.
 
-use crate::formats::{GgufError, GgufWriteError};
-
 /// What is wrong with an adapter.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,53 +170,6 @@ impl AdapterError {
                 "save the adapter again with the program that trained it"
             }
         }
-    }
-}
-
-/// Why an adapter could not be written as GGUF, alone or inside its model.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AdapterWriteError {
-    /// The adapter.
-    #[error(transparent)]
-    Adapter(#[from] AdapterError),
-    /// The model.
-    #[error(transparent)]
-    Model(Box<crate::Error>),
-    /// The new file could not be written.
-    #[error(transparent)]
-    Write(#[from] GgufWriteError),
-    /// The caller stopped it.
-    #[error("stopped")]
-    Cancelled,
-}
-
-impl AdapterWriteError {
-    /// What to do next, where the system has not said it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Adapter(error) => Some(error.hint()),
-            Self::Model(error) => error.hint(),
-            Self::Write(GgufWriteError::Refused(error)) => Some(error.hint()),
-            Self::Write(GgufWriteError::Write(_)) => Some("make room on the disk, or write to another folder"),
-            Self::Write(_) => Some("this is a mistake in this program: please report it"),
-            Self::Cancelled => None,
-        }
-    }
-}
-
-impl From<crate::Error> for AdapterWriteError {
-    fn from(error: crate::Error) -> Self {
-        match error {
-            crate::Error::Adapter(error) => Self::Adapter(error),
-            other => Self::Model(Box::new(other)),
-        }
-    }
-}
-
-impl From<GgufError> for AdapterWriteError {
-    fn from(error: GgufError) -> Self {
-        crate::Error::from(error).into()
     }
 }
 

@@ -149,7 +149,7 @@ pub enum GpuError {
         /// The interfaces that were asked.
         backends: &'static str,
     },
-    /// `--gpu NAME` fits none.
+    /// The name that was asked for fits none.
     #[error("no GPU is named {wanted:?}; there is {found}")]
     NoSuchAdapter {
         /// What was asked for.
@@ -232,20 +232,33 @@ impl GpuError {
         Some(match self {
             Self::NoAdapter { .. } => {
                 "install a Vulkan driver (Debian and Ubuntu: `apt install mesa-vulkan-drivers`, which also runs without a \
-                 graphics card), then see `adapter-cli doctor`"
+                 graphics card)"
             }
-            Self::NoSuchAdapter { .. } => "`adapter-cli doctor` lists the names; a part of one is enough",
-            Self::LimitTooSmall { .. } | Self::Open { .. } => {
-                "update the graphics driver or choose another GPU with --gpu"
-            }
+            Self::NoSuchAdapter { .. } => "give one of these names, or a part of one",
+            Self::LimitTooSmall { .. } | Self::Open { .. } => "update the graphics driver or choose another GPU",
             Self::BufferTooLarge { .. } => "use a smaller quantization or a shorter context",
-            Self::OutOfMemory { .. } => "use a smaller quantization or a shorter --context, or close other programs",
+            Self::OutOfMemory { .. } => "use a smaller quantization or a shorter context, or close other programs",
             Self::DeviceLost { .. } => "load the model again; the chat is kept",
-            Self::SelfTest { .. } => "update the graphics driver or choose another GPU with --gpu",
+            Self::SelfTest { .. } => "update the graphics driver or choose another GPU",
             Self::Validation { .. } | Self::Shader(_) => {
-                "this is a bug of the engine: please report it with `adapter-cli doctor`"
+                "this is a bug of the engine: please report it with the names of the GPU and its driver"
             }
         })
+    }
+
+    /// A short name that programs can match on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoAdapter { .. } => "no-gpu",
+            Self::NoSuchAdapter { .. } => "no-such-gpu",
+            Self::LimitTooSmall { .. } => "limit-too-small",
+            Self::Open { .. } => "gpu-open",
+            Self::BufferTooLarge { .. } | Self::OutOfMemory { .. } => "out-of-memory",
+            Self::DeviceLost { .. } => "device-lost",
+            Self::SelfTest { .. } => "wrong-numbers",
+            Self::Validation { .. } | Self::Shader(_) => "engine-bug",
+        }
     }
 }
 

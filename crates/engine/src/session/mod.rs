@@ -190,6 +190,12 @@ impl Session {
         self.conversation.setting()
     }
 
+    /// Whether [`Session::set_adapter`] with this setting would change nothing.
+    #[must_use]
+    pub fn is_set_to(&self, adapter: Option<(&Adapter, f32)>) -> bool {
+        same_setting(self.adapter(), adapter.filter(|(_, strength)| *strength != 0.0))
+    }
+
     /// Appends `ids` and returns their logits: `[V]` of the last one, or `[T, V]`.
     ///
     /// # Errors

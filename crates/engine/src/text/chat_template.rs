@@ -38,6 +38,8 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 const MAX_TEMPLATE_BYTES: usize = 1 << 16;
 /// The longest role.
 const MAX_ROLE_BYTES: usize = 32;
+/// The shortest text between two turns that is taken for the end of an answer, in characters.
+const MIN_STOP_CHARS: usize = 3;
 /// The name of the one template in its environment.
 const TEMPLATE: &str = "chat";
 /// Marks an error that the template raised itself.
@@ -281,6 +283,30 @@ impl ChatTemplate {
             None => Origin::Unknown { skeleton },
         };
         Ok(Rendered { text, origin })
+    }
+
+    /// The text that ends an answer in this template, where no control token does: what it writes between an answer and the next
+    /// question, up to the end of its first line and without spaces around. A model that has not learnt to stop goes on with it.
+    ///
+    /// `None`: a control token ends the answer, there is nothing that says where it ends, or the template changes messages.
+    #[must_use]
+    pub fn stop_string(&self, tokenizer: &Tokenizer) -> Option<String> {
+        let messages = ["user", "assistant", "user"].map(|role| Message::new(role, "x"));
+        let rendered = self.render(&messages, &RenderOptions::default()).ok()?;
+        let Origin::Known(contents) = &rendered.origin else { return None };
+        let [_, answer, question] = contents.as_slice() else { return None };
+        let between = rendered.text.get(answer.end..question.start)?;
+        let until = tokenizer.first_control_token(between).unwrap_or(between.len());
+        let text = between.get(..until)?;
+        let line = text.trim().lines().next()?.trim_end();
+        // `</s><s>[INST]`: the first of several markers is enough.
+        let line = line.find("><").map_or(line, |at| &line[..=at]);
+        // Shorter ones, a bracket or a quotation mark, stand in answers, too.
+        if line.chars().count() < MIN_STOP_CHARS {
+            return None;
+        }
+        let begins_line = text[..text.len() - text.trim_start().len()].contains('\n');
+        Some(if begins_line { format!("\n{line}") } else { line.to_owned() })
     }
 
     /// A word for each message that occurs neither in the template nor in a message, and is no beginning of another.

@@ -233,17 +233,23 @@ impl TextError {
             Self::TemplateTooLong { .. }
             | Self::TemplateSyntax(_)
             | Self::TemplateUnbounded { .. }
-            | Self::TemplateFailed(_) => "use a built-in template, for instance --template chatml",
+            | Self::TemplateFailed(_) => "use a built-in template, for instance chatml",
             Self::ChatTooLong { .. } => "shorten or split the messages",
             Self::TemplateOutput { .. } | Self::TemplateWork { .. } => "shorten the chat, or use a built-in template",
-            Self::TemplateMixesContent => {
-                "remove that text, or use a built-in template, for instance --template chatml"
-            }
+            Self::TemplateMixesContent => "remove that text, or use a built-in template, for instance chatml",
             Self::Role { .. } => "use the roles system, user and assistant",
             Self::Date { .. } => "give year, month and day",
             Self::NoMessages => "write a message",
             _ => "the file is damaged or was converted wrongly: fetch it again, or convert the model again",
         }
+    }
+}
+
+impl TextError {
+    /// A short name that programs can match on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        if matches!(self, Self::TemplateMixesContent) { "template" } else { "text" }
     }
 }
 

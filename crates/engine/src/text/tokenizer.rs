@@ -151,6 +151,15 @@ impl Tokenizer {
         self.control_tokens(text).map_or(true, |found| !found.is_empty())
     }
 
+    /// Where the first control token in `text` begins; the text is taken as a template's.
+    pub(super) fn first_control_token(&self, text: &str) -> Option<usize> {
+        let found = self.special.find(text, std::slice::from_ref(&(0..text.len()))).ok()?;
+        found
+            .into_iter()
+            .find(|found| self.vocab.kind(found.id) != Some(TokenKind::UserDefined))
+            .map(|found| found.start)
+    }
+
     /// The bytes a token stands for; a control token's are its text as written in the vocabulary.
     ///
     /// # Errors

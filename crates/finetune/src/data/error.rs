@@ -170,4 +170,27 @@ impl DataError {
             Self::Cancelled => None,
         }
     }
+
+    /// A short name that programs can match on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "data-file",
+            Self::Setting { .. } => "data-setting",
+            Self::Text(error) => error.code(),
+            Self::Cancelled => "cancelled",
+            Self::NotJson { .. }
+            | Self::NoRows { .. }
+            | Self::AllRowsBad { .. }
+            | Self::MostRowsBad { .. }
+            | Self::AllRowsMarked { .. }
+            | Self::BadRow(_)
+            | Self::MixedFormats { .. }
+            | Self::Truncated { .. }
+            | Self::AfterArray { .. }
+            | Self::NoTrainingRows { .. }
+            | Self::RowOverBatch { .. }
+            | Self::Position { .. } => "rows",
+        }
+    }
 }

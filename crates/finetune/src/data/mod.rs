@@ -8,6 +8,9 @@
 //! [`DataError`]; text in a row never becomes a control token ([`adapter_engine::text`]). Target tokens are the answer
 //! and the token that ends it, unless [`DataOptions::train_on_prompt`] or a mark of the row (`weight: 0`, `train: false`) says otherwise.
 
+/// Rows for a first try, which window and page offer: an assistant with a name, in twelve rows.
+pub const EXAMPLE: &str = include_str!("example.jsonl");
+
 mod align;
 mod batches;
 mod error;

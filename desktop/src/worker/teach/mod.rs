@@ -207,7 +207,7 @@ fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Proble
 }
 
 fn of_data(error: DataError) -> Problem {
-    Problem { message: error.to_string(), hint: error.hint().map(str::to_owned), code: "data" }
+    Problem { message: error.to_string(), hint: error.hint().map(str::to_owned), code: error.code() }
 }
 
 fn of_training(error: TrainError) -> Problem {
@@ -215,8 +215,8 @@ fn of_training(error: TrainError) -> Problem {
         TrainError::Engine(error) => Problem::from(*error),
         TrainError::Data(error) => of_data(error),
         error => {
-            let (message, hint) = (error.to_string(), error.hint());
-            Problem { message, hint, code: "train" }
+            let (message, hint, code) = (error.to_string(), error.hint(), error.code());
+            Problem { message, hint, code }
         }
     }
 }

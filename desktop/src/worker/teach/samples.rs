@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use adapter_engine::adapter::AdapterFile;
+use adapter_engine::answer::{Request, answer, stops};
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::SessionOptions;
-use adapter_engine::text::{Message, RenderOptions, Shown, Tokenizer, decode, encode_chat};
+use adapter_engine::text::{Message, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
 use adapter_finetune::data::{Dataset, Question, Renderer};
 use adapter_finetune::metrics::Record;
@@ -22,6 +23,7 @@ pub(super) struct Samples {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     questions: Vec<Question>,
+    stops: Vec<String>,
 }
 
 impl Samples {
@@ -42,7 +44,8 @@ impl Samples {
         let context = (longest + usual::SAMPLE_TOKENS + 8).min(ground.file.config.n_context);
         let session =
             Session::new(&ground.model, &SessionOptions { context: Some(context), ..SessionOptions::default() })?;
-        Ok(Self { session, model: ground.model.clone(), tokenizer: Arc::clone(tokenizer), questions })
+        let stops = stops(Some(renderer.template()), tokenizer, &[]);
+        Ok(Self { session, model: ground.model.clone(), tokenizer: Arc::clone(tokenizer), questions, stops })
     }
 
     /// Asks, keeps and tells the answers with an adapter, or of the model alone.
@@ -56,18 +59,10 @@ impl Samples {
         let resident = adapter.map(|file| Adapter::load(&self.model, "in training", file)).transpose()?;
         self.session.set_adapter(resident.as_ref().map(|resident| (resident, 1.0)))?;
         for Question { text, ids } in &self.questions {
-            let sampling = Sampling::greedy();
-            let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
-            let mut generation = block_on(self.session.generate(ids, &sampling, &mut go_on))?;
-            let mut said = Vec::new();
-            while (said.len() as u32) < usual::SAMPLE_TOKENS {
-                match block_on(generation.next())? {
-                    Some(id) if !self.tokenizer.is_end_of_generation(id) => said.push(id),
-                    _ => break,
-                }
-            }
-            drop(generation);
-            let answer = decode(&self.tokenizer, &said, Shown::TextOnly)?.trim().to_owned();
+            let (sampling, max_tokens) = (Sampling::greedy(), Some(usual::SAMPLE_TOKENS));
+            let request = Request { stops: &self.stops, max_tokens, ..Request::new(ids, &sampling) };
+            let answered = block_on(answer(&mut self.session, &self.tokenizer, &request, &mut ()))?;
+            let answer = answered.text.trim().to_owned();
             let record = Record::Sample { step, prompt: text.clone(), answer };
             folder.record(record.clone()).map_err(of_training)?;
             events.send(Event::Teach(TeachEvent::Happened(record)));

@@ -1,5 +1,6 @@
 //! `bench`: how fast a model reads (pp) and writes (tg), in the shape of llama-bench; and how fast an adapter trains.
 
+mod flags;
 mod kernels;
 #[cfg(feature = "train")]
 mod train;
@@ -7,6 +8,7 @@ mod train;
 use std::io::{self, Write};
 use std::time::Instant;
 
+use adapter_engine::answer;
 use adapter_engine::model::Config;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{self, Rows, SessionOptions};
@@ -14,9 +16,11 @@ use adapter_engine::{Adapter, Model, Session};
 use pollster::block_on;
 use serde::Serialize;
 
+pub use self::flags::Bench;
+use self::flags::Format;
 use self::kernels::KernelTable;
 use crate::failure::Failure;
-use crate::flags::{Bench, Format, Global};
+use crate::flags::Global;
 use crate::interrupt;
 use crate::load::{self, ModelFile};
 use crate::output::{self, Align, Table};
@@ -270,14 +274,8 @@ impl<'f> Prepared<'f> {
             }
             Kind::Write => {
                 let prompt = ids.get(..=depth).unwrap_or_default();
-                let mut progress = |_, _| interrupt::flow();
-                let mut generation = block_on(self.session.generate(prompt, &Sampling::greedy(), &mut progress))?;
-                for _ in 0..n {
-                    if interrupt::requested() {
-                        return Err(Failure::Interrupted);
-                    }
-                    block_on(generation.next())?;
-                }
+                let greedy = Sampling::greedy();
+                block_on(answer::ids(&mut self.session, prompt, &greedy, n as usize, &mut interrupt::flow))?;
             }
         }
         Ok(start.elapsed().as_secs_f64())

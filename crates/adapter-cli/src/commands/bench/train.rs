@@ -12,10 +12,11 @@ use adapter_finetune::{AdapterShape, Frozen, Recipe, Trainer};
 use pollster::block_on;
 use serde::Serialize;
 
+use super::flags::{Bench, Format, TrainRows};
 use super::kernels::{self, KernelTable};
 use super::{Spread, peak_rss, spread};
 use crate::failure::Failure;
-use crate::flags::{Bench, Format, Global, TrainRows};
+use crate::flags::Global;
 use crate::interrupt;
 use crate::load::{self, ModelFile};
 use crate::output::{self, Align, Table};

@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 
 use adapter_engine::Adapter;
 use adapter_engine::adapter::GateKind;
+use adapter_engine::answer::{Finish, Request, stops};
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
-use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Shown, TerminalSanitizer, encode_chat};
+use adapter_engine::text::{ChatTemplate, Message, RenderOptions, TerminalSanitizer, encode_chat};
 
 use super::command::{AdapterCommand, Show};
+use super::flags::Chat;
 use super::settings::{Changed, Settings};
 use super::transcript::Transcript;
-use crate::answer::{Answer, Finish, Request, answer};
+use crate::answer::{Answer, answer};
 use crate::failure::Failure;
-use crate::flags::{self, Chat, Global};
+use crate::flags::{self, Global};
 use crate::load::{self, Ready};
-use crate::output::{self, printable};
+use crate::output;
+use crate::printable::printable;
 
 /// Share of the context from which on people are told, in percent.
 const NEARLY_FULL: usize = 80;
@@ -153,13 +156,9 @@ impl<'a> Conversation<'a> {
         // Another attempt gets other random numbers, and the same ones when the chat is run again.
         let seed = self.settings.sampling.seed.wrapping_add(self.attempt);
         let sampling = Sampling { seed, ..self.settings.sampling.clone() };
-        let request = Request {
-            prompt: &ids,
-            sampling: &sampling,
-            stops: &self.settings.stops,
-            max_tokens: self.settings.max_tokens,
-            shown: Shown::TextOnly,
-        };
+        let stops = stops(Some(&self.template), &self.ready.tokenizer, &self.settings.stops);
+        let max_tokens = self.settings.max_tokens;
+        let request = Request { stops: &stops, max_tokens, ..Request::new(&ids, &sampling) };
         let mut out = io::stdout().lock();
         let mut sanitizer = TerminalSanitizer::new();
         let mut shown = false;
@@ -169,7 +168,7 @@ impl<'a> Conversation<'a> {
             out.flush()?;
             Ok(())
         };
-        let answered = answer(&mut self.ready.session, &self.ready.tokenizer, request, &mut show);
+        let answered = answer(&mut self.ready.session, &self.ready.tokenizer, &request, &mut show);
         self.lost = matches!(self.ready.model.gpu().check(), Err(GpuError::DeviceLost { .. }));
         let answered = answered.inspect_err(|_| {
             // The error stands below what was shown already; standard output may be gone by now.
@@ -181,7 +180,7 @@ impl<'a> Conversation<'a> {
         out.flush()?;
         drop(out);
         self.remark(&answered, ids.len());
-        let keep = answered.finish != Finish::Interrupted || !answered.text.is_empty();
+        let keep = answered.finish != Finish::Stopped || !answered.text.is_empty();
         if keep {
             self.messages.push(Message::new("assistant", answered.text));
         }
@@ -196,8 +195,7 @@ impl<'a> Conversation<'a> {
                 "the context of {limit} tokens is full: the answer stops here; /clear begins a new conversation{}",
                 self.ready.raise_context()
             )),
-            Finish::Length => output::note("(max-tokens reached)"),
-            Finish::Interrupted => output::note("(stopped)"),
+            Finish::Length | Finish::Stopped => output::note(&format!("({})", answer.finish.remark())),
             Finish::Stop => {}
         }
         if self.settings.verbose {

@@ -2,6 +2,7 @@
 
 mod command;
 mod conversation;
+mod flags;
 mod prompt;
 mod settings;
 mod transcript;
@@ -10,10 +11,11 @@ use std::io::{self, Write};
 
 use command::Typed;
 use conversation::Conversation;
+pub use flags::Chat;
 use prompt::{Ask, Line, Prompt};
 
 use crate::failure::Failure;
-use crate::flags::{Chat, Global};
+use crate::flags::Global;
 use crate::output;
 
 /// Runs the command. At a terminal a mistake is explained and the chat goes on; through a pipe it goes on, too, and the

@@ -2,9 +2,10 @@
 
 use adapter_engine::sampler::Sampling;
 
+use super::flags::Chat;
 use crate::failure::Failure;
-use crate::flags::{self, Chat, Global};
-use crate::output::printable;
+use crate::flags::{self, Global};
+use crate::printable::printable;
 
 /// Settings of a chat that can be changed while it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,10 +65,10 @@ impl Settings {
             "min-p" => new.sampling.min_p = number()?,
             "repeat-penalty" => new.sampling.repeat_penalty = number()?,
             "repeat-last-n" => new.sampling.repeat_last_n = whole()?,
-            "seed" if value == "random" || value.is_empty() => new.sampling.seed = flags::random_seed(),
+            "seed" if value.is_empty() => new.sampling.seed = flags::random_seed(),
             "seed" => {
                 new.sampling.seed =
-                    value.parse().map_err(|_| format!("seed needs a whole number or random, not {value:?}"))?;
+                    flags::seed(value).map_err(|wanted| format!("seed must be {wanted}, not {value:?}"))?;
             }
             "max-tokens" => new.max_tokens = if value == "off" { None } else { Some(whole()?).filter(|max| *max > 0) },
             "stop" if value.is_empty() || value == "off" => new.stops.clear(),

@@ -30,10 +30,10 @@ pub struct Finetune {
     /// Rows to learn, .json or .jsonl; their format is found out
     #[arg(long, short, value_name = "FILE", help_heading = "Model and data")]
     pub data: Option<PathBuf>,
-    /// Rows to measure on, instead of a share of --data
+    /// Validation rows, instead of a share of --data
     #[arg(long, value_name = "FILE", conflicts_with = "val_split", help_heading = "Model and data")]
     pub val: Option<PathBuf>,
-    /// Share of the rows kept for measuring; the same rows whatever is added [default: 0.1]
+    /// Share of the rows used for validation; the same rows whatever is added [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Model and data")]
     pub val_split: Option<f64>,
     /// Chat template instead of the model's own: chatml, llama3, llama2, zephyr or alpaca
@@ -105,7 +105,7 @@ pub struct Finetune {
     /// Stop after so many validations without gain [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Validation")]
     pub patience: Option<u32>,
-    /// Ask this before, during and after; may be given several times [default: two rows kept for measuring]
+    /// Ask this before, during and after; may be given several times [default: two validation rows]
     #[arg(long, value_name = "TEXT", help_heading = "Validation")]
     pub sample: Vec<String>,
     /// Tokens of a sample answer; 0: no samples [default: 48]

@@ -25,6 +25,7 @@ pub use flags::Finetune;
 use crate::failure::Failure;
 use crate::flags::{Global, Kv, ModelFlags};
 use crate::load::{self, ModelFile};
+use crate::printable;
 use crate::{interrupt, output};
 use flags::Backend;
 use samples::Samples;
@@ -142,7 +143,7 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
     let items = [
         ("weights", memory.weights),
         ("activations of a block", memory.activations),
-        ("saved for the backward pass", memory.saved),
+        ("saved activations", memory.saved),
         ("logits", memory.logits),
         ("prompt keys and values", memory.adapter),
         ("rounding", memory.rounding),
@@ -249,7 +250,8 @@ fn ask(
     let answers = samples.ask(adapter)?;
     for (question, (answer, cut)) in samples.questions.iter().zip(answers) {
         let more = if cut { " ..." } else { "" };
-        let (question_shown, answer_shown) = (output::shortened(&question.text, 100), output::shortened(&answer, 300));
+        let (question_shown, answer_shown) =
+            (printable::shortened(&question.text, 100), printable::shortened(&answer, 300));
         show.say(&format!("  > {question_shown}\n    {answer_shown}{more}"))?;
         let record = Record::Sample { step, prompt: question.text.clone(), answer };
         show.record(&record)?;

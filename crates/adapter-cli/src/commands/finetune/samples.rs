@@ -1,14 +1,15 @@
 //! What the model answers while it learns.
 
 use adapter_engine::adapter::AdapterFile;
+use adapter_engine::answer::{Finish, Request, stops};
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::SessionOptions;
-use adapter_engine::text::{Message, RenderOptions, Shown, Tokenizer, encode_chat};
+use adapter_engine::text::{Message, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
 use adapter_finetune::data::{Dataset, Question, Renderer};
 use adapter_finetune::usual;
 
-use crate::answer::{Finish, Request, answer};
+use crate::answer::answer;
 use crate::failure::Failure;
 
 /// A conversation of its own for sample answers.
@@ -17,6 +18,7 @@ pub struct Samples<'t> {
     model: Model,
     tokenizer: &'t Tokenizer,
     pub questions: Vec<Question>,
+    stops: Vec<String>,
     max_tokens: u32,
 }
 
@@ -46,7 +48,8 @@ impl<'t> Samples<'t> {
         let longest = questions.iter().map(|question| question.ids.len() as u32).max().unwrap_or(0);
         let context = (longest + max_tokens + 8).min(model.config().n_context);
         let session = Session::new(model, &SessionOptions { context: Some(context), ..SessionOptions::default() })?;
-        Ok(Self { session, model: model.clone(), tokenizer, questions, max_tokens })
+        let stops = stops(Some(renderer.template()), tokenizer, &[]);
+        Ok(Self { session, model: model.clone(), tokenizer, questions, stops, max_tokens })
     }
 
     /// Whether there is anything to ask.
@@ -67,14 +70,9 @@ impl<'t> Samples<'t> {
         let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
         let mut answers = Vec::new();
         for question in &self.questions {
-            let request = Request {
-                prompt: &question.ids,
-                sampling: &sampling,
-                stops: &[],
-                max_tokens: Some(self.max_tokens),
-                shown: Shown::TextOnly,
-            };
-            let answer = answer(&mut self.session, self.tokenizer, request, &mut |_| Ok(()))?;
+            let max_tokens = Some(self.max_tokens);
+            let request = Request { stops: &self.stops, max_tokens, ..Request::new(&question.ids, &sampling) };
+            let answer = answer(&mut self.session, self.tokenizer, &request, &mut |_| Ok(()))?;
             answers.push((answer.text.trim().to_owned(), answer.finish == Finish::Length));
         }
         Ok(answers)

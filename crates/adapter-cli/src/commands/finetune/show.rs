@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output;
+use crate::printable;
 
 /// Where words and records go.
 pub struct Show {
@@ -33,7 +34,7 @@ impl Show {
     /// # Errors
     /// The output is closed.
     pub fn say(&self, text: &str) -> Result<(), Failure> {
-        let text: String = text.lines().map(|line| format!("{}\n", output::printable(line))).collect();
+        let text: String = text.lines().map(|line| format!("{}\n", printable::printable(line))).collect();
         self.bar.suspend(|| match self.json {
             true => {
                 // Nobody is left to tell when standard error is closed.
