@@ -1,5 +1,7 @@
 //! What several test files share: test data, the GPU, the models, comparing numbers.
 
+pub mod families;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -129,7 +129,7 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         }
     }
     for plain in
-        ["argmax", "attention_merge", "gated_attention_reduce", "half_rows", "repeat_penalty", "residual_add", "sample"]
+        ["argmax", "attention_merge", "bias_add", "gated_attention_reduce", "half_rows", "repeat_penalty", "residual_add", "sample"]
     {
         all.push((plain, constants([]), false));
     }

@@ -10,7 +10,7 @@ use adapter_engine::train::{Batch, gradients};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
 use adapter_finetune::recipe::Schedule;
 use adapter_finetune::{AdapterShape, Frozen, Recipe, Snapshot, TrainError, Trainable, Trainer};
-use adapter_tests::{gpu, ids, json, load_tiny, one_at_a_time, tensor};
+use adapter_tests::{families, gpu, ids, json, load_tiny, one_at_a_time, tensor};
 use pollster::block_on;
 
 const KINDS: [(&str, GateKind); 3] =
@@ -133,6 +133,40 @@ fn ten_adamw_steps_equal_float64_pytorch() {
                 let error = relative(found, &tensor(&format!("tiny-llama/golden-{name}.safetensors"), wanted));
                 eprintln!("{backend} {name} {what}: {error:.1e}");
                 assert!(error < 1e-4, "{backend} {name} {what}: {error}");
+            }
+        }
+    }
+}
+
+/// The same for the other families: their own prompt keys, biases and norms, on both backends.
+#[test]
+fn ten_adamw_steps_of_other_families_equal_float64_pytorch() {
+    let _guard = one_at_a_time();
+    for family in families::FAMILIES {
+        let batch = families::batch(family);
+        let on_gpu = GpuLlama::new(&families::load(gpu(), family, "f32"), families::LAYERS, families::LENGTH, 64);
+        let file = adapter_tests::read(&families::file(family, "f32"));
+        let gguf = Gguf::read(&file).expect("a valid file");
+        let on_cpu = CpuLlama::load(&gguf, &file, &mut |_, _| ControlFlow::Continue(())).expect("weights");
+        let both = [("gpu", Frozen::Gpu(Arc::new(on_gpu.expect("a trainer")))), ("cpu", Frozen::Cpu(Arc::new(on_cpu)))];
+        for (backend, frozen) in both {
+            for (name, kind) in families::KINDS {
+                let start = families::start(family, name, kind);
+                let shape = AdapterShape::new(frozen.config(), families::LAYERS, families::LENGTH, kind);
+                let trainer = Trainer::with_adapter(frozen.clone(), shape, plain_recipe(10), &start);
+                let mut trainer = trainer.expect("a trainer");
+                let golden = |what: &str| families::golden(family, &format!("{name}.train.{what}"));
+                for (step, wanted) in golden("losses").into_iter().map(f64::from).enumerate() {
+                    let report = block_on(trainer.train(&batch)).expect("a step");
+                    let error = (f64::from(report.loss) - wanted).abs() / wanted;
+                    assert!(error < 1e-5, "{family} {backend} {name} step {step}: {} for {wanted}", report.loss);
+                }
+                let trained = block_on(trainer.adapter()).expect("an adapter");
+                for (what, found) in [("prompts", &trained.prompts), ("gates", &trained.gates)] {
+                    let error = relative(found, &golden(what));
+                    eprintln!("{family} {backend} {name} {what}: {error:.1e}");
+                    assert!(error < 1e-4, "{family} {backend} {name} {what}: {error}");
+                }
             }
         }
     }

@@ -134,6 +134,7 @@ fn llama_backward() {
         n_vocab: 7,
         eps: 1e-5,
         rope: Rope { n_rot: 2, theta: 100.0, scaling: Scaling::Linear { factor: 2.0 } },
+        halves: false,
     };
     let mut random = Random(11);
     let mut weights = Weights::new();

@@ -195,6 +195,7 @@ fn a_model_without_its_weights_is_an_error() {
         n_vocab: 3,
         eps: 1e-5,
         rope: Rope { n_rot: 2, theta: 10_000.0, scaling: Scaling::None },
+        halves: false,
     };
     let mut weights = Weights::new();
     weights.insert("token_embd.weight", vec![0.0; 5]);

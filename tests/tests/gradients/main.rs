@@ -1,6 +1,7 @@
 //! Gradients of prompts and gates against float64 autograd (tests/data/tiny-llama), through a frozen model on the GPU.
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
+mod families;
 mod models;
 
 use adapter_engine::Model;

@@ -3,7 +3,7 @@
 use adapter_engine::Model;
 use adapter_engine::formats::{Gguf, GgufWriter, ReadAt, TensorType};
 use adapter_engine::gpu::Gpu;
-use adapter_engine::model;
+use adapter_engine::model::{self, architecture::RopePairs};
 use adapter_reference::llama::{Config, Llama, Weights};
 use adapter_reference::rope::{Rope, Scaling};
 use std::io;
@@ -70,6 +70,7 @@ pub fn reference(bytes: &[u8]) -> Llama {
         n_vocab: config.n_vocab as usize,
         eps: f64::from(config.eps),
         rope: Rope { n_rot: config.rope.n_rot as usize, theta: config.rope.theta, scaling: Scaling::None },
+        halves: config.architecture.rope_pairs == RopePairs::Halves,
     };
     Llama::new(config, weights).expect("a whole model")
 }

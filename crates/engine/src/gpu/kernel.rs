@@ -30,6 +30,7 @@ pub const KERNELS: &[Kernel] = kernels![
     "attention_lanes",
     "attention_merge",
     "attention_queries",
+    "bias_add",
     "cross_entropy",
     "embedding",
     "gated_attention",

@@ -1,5 +1,6 @@
 //! One decoder block: attention, with what stands beside it, then the MLP. Its backward pass: [`block_backward`](super::block_backward).
 
+use super::architecture::RopePairs;
 use super::config::Config;
 use super::linear::Linear;
 use super::loader::{Loader, Order};
@@ -76,6 +77,8 @@ pub struct Activations {
 /// Saved activations: what the backward pass needs of a block's forward pass beside the block's input.
 #[derive(Debug)]
 pub struct SavedActivations<B> {
+    /// Product of q, k and v `[T, (H+2K)D]`: a family whose backward pass does not need it lets all blocks share one.
+    pub qkv: B,
     /// Queries, rotated `[T, H, D]`.
     pub q: B,
     /// Keys in the cache's layout.
@@ -161,22 +164,30 @@ impl Block {
     /// # Errors
     /// Missing or misshapen tensors, too little memory, a file that changed, or [`Error::Cancelled`].
     pub(super) fn load(loader: &mut Loader<'_>, tensors: Tensors<'_>, layer: u32) -> Result<Self, Error> {
-        let tensor = |name: &str| tensors.block(layer, name);
+        let (config, tensor) = (tensors.config(), |name: &str| tensors.block(layer, name));
         let attention_norm = loader.vector(tensor("attn_norm.weight")?)?;
+        let order = match config.architecture.rope_pairs {
+            RopePairs::Neighbours => Order::Stacked,
+            RopePairs::Halves => Order::Rotated { heads: config.halves(), n_rotated: 2 },
+        };
         let qkv = [tensor("attn_q.weight")?, tensor("attn_k.weight")?, tensor("attn_v.weight")?];
-        let qkv = Linear { matrix: loader.matrix(&qkv, Order::Stacked)? };
-        let output = Linear { matrix: loader.matrix(&[tensor("attn_output.weight")?], Order::Stacked)? };
+        let mut qkv = Linear::from(loader.matrix(&qkv, order)?);
+        if config.architecture.qkv_bias {
+            let bias = [tensor("attn_q.bias")?, tensor("attn_k.bias")?, tensor("attn_v.bias")?];
+            qkv.bias = Some(loader.vectors(&bias, order)?);
+        }
+        let output = loader.matrix(&[tensor("attn_output.weight")?], Order::Stacked)?.into();
         let mlp_norm = loader.vector(tensor("ffn_norm.weight")?)?;
         let (gate, up) = (tensor("ffn_gate.weight")?, tensor("ffn_up.weight")?);
         let gate_up = if gate.tensor_type == up.tensor_type {
-            GateUp::Fused(Linear { matrix: loader.matrix(&[gate, up], Order::Alternating)? })
+            GateUp::Fused(loader.matrix(&[gate, up], Order::Alternating)?.into())
         } else {
             GateUp::Apart {
-                gate: Linear { matrix: loader.matrix(&[gate], Order::Stacked)? },
-                up: Linear { matrix: loader.matrix(&[up], Order::Stacked)? },
+                gate: loader.matrix(&[gate], Order::Stacked)?.into(),
+                up: loader.matrix(&[up], Order::Stacked)?.into(),
             }
         };
-        let down = Linear { matrix: loader.matrix(&[tensor("ffn_down.weight")?], Order::Stacked)? };
+        let down = loader.matrix(&[tensor("ffn_down.weight")?], Order::Stacked)?.into();
         Ok(Self { attention_norm, qkv, output, mlp_norm, gate_up, down })
     }
 
@@ -213,13 +224,13 @@ impl Block {
     ) -> Result<(), GpuError> {
         let Context { config, activations: act, step, rope_table, n_tokens, packed, stretches, saving } = context;
         let heads = config.heads();
-        let (q, attended) = match saving {
-            Some(Saving { activations, .. }) => (&activations.q, &activations.attended),
-            None => (&act.q, &act.attended),
+        let (qkv, q, attended) = match saving {
+            Some(Saving { activations: saved, .. }) => (&saved.qkv, &saved.q, &saved.attended),
+            None => (&act.qkv, &act.q, &act.attended),
         };
         let norm = context.norm(&self.attention_norm);
-        self.qkv.launch_normed(plan, x, norm, &act.qkv, context.rows(heads.qkv_width()), Epilogue::Store)?;
-        kv_cache::launch(plan, step, rope_table, &act.qkv, q, cache, heads, n_tokens, packed)?;
+        self.qkv.launch_normed(plan, x, norm, qkv, context.rows(heads.qkv_width()), Epilogue::Store)?;
+        kv_cache::launch(plan, step, rope_table, qkv, q, cache, heads, n_tokens, packed)?;
         let operands = attention::Operands { step, q, cache, o: attended, heads, n_tokens };
         match stretches {
             None => attention::launch(plan, operands, packed)?,
@@ -285,8 +296,8 @@ impl Block {
         Ok(z)
     }
 
-    /// Encodes keys and values of an adaption prompt, through the block's own frozen weights: `k = Wk P`, `v = Wv P`, without
-    /// the block's norm, rope or position (arXiv:2303.16199, section 3.2).
+    /// Encodes keys and values of an adaption prompt, through the block's own frozen weights: `k = Wk P + b`, `v = Wv P + b`,
+    /// without the block's norm, rope or position (arXiv:2303.16199, section 3.2).
     ///
     /// # Errors
     /// As [`PlanBuilder::launch`].

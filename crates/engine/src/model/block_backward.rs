@@ -42,6 +42,8 @@ pub struct Operands<'a> {
 pub struct PromptOperands<'a> {
     /// Keys, values and gates.
     pub cache: &'a PromptCache,
+    /// Its product with the weights of q, k and v `[A, (H+2K)D]`, where the family needs it.
+    pub product: &'a Buffer,
     /// A
     pub adapter_len: u32,
     /// Between the stages `[T, H, A, 2]`.

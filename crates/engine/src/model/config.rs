@@ -1,7 +1,7 @@
 //! Sizes of a model, from its metadata.
 
 use super::architecture::Architecture;
-use super::loader::read_floats;
+use super::loader::{Halves, read_floats};
 use crate::Error;
 use crate::formats::adapter_tensors::lone_adapter;
 use crate::formats::{Gguf, ReadAt};
@@ -52,6 +52,11 @@ impl Config {
     /// The attention heads.
     pub fn heads(&self) -> Heads {
         Heads { n_heads: self.n_heads, n_kv_heads: self.n_kv_heads, head_dim: self.head_dim }
+    }
+
+    /// The heads of q and k in a file whose rotation pairs are halves.
+    pub(super) fn halves(&self) -> Halves {
+        Halves { head_dim: self.head_dim, n_rot: self.rope.n_rot }
     }
 
     /// Weights of one block's products: as many multiplications a token.

@@ -22,6 +22,45 @@ pub enum Order {
     Stacked,
     /// Tiles of 8 rows alternate between two tensors of the same shape and format.
     Alternating,
+    /// One below the other, and the rows of the first `n_rotated` tensors are heads whose rotation pairs are halves: they become
+    /// neighbours.
+    Rotated {
+        /// The heads.
+        heads: Halves,
+        /// How many tensors have such heads.
+        n_rotated: usize,
+    },
+}
+
+/// Heads of `head_dim` rows, of which row `i` rotates with row `i + n_rot / 2`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Halves {
+    /// D
+    pub head_dim: u32,
+    /// How many rows of a head rotate, from the first on.
+    pub n_rot: u32,
+}
+
+impl Halves {
+    /// The row of the file that becomes row `row` when pairs are neighbours.
+    pub fn source(self, row: u64) -> u64 {
+        let (head_dim, n_rot) = (u64::from(self.head_dim), u64::from(self.n_rot));
+        let (head, channel) = (row - row % head_dim, row % head_dim);
+        match channel < n_rot {
+            true => head + channel / 2 + channel % 2 * (n_rot / 2),
+            false => row,
+        }
+    }
+}
+
+impl Order {
+    /// The row of tensor `tensor` in the file that becomes its row `row` on the GPU.
+    fn source(self, tensor: usize, row: u64) -> u64 {
+        match self {
+            Self::Rotated { heads, n_rotated } if tensor < n_rotated => heads.source(row),
+            _ => row,
+        }
+    }
 }
 
 /// Loads tensors one after the other.
@@ -54,9 +93,23 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// Reading, memory, or a format that is not a plain float.
     pub fn vector(&mut self, tensor: &TensorInfo) -> Result<Buffer, Error> {
-        let values = read_floats(self.source, tensor)?;
-        self.advance(tensor.size_bytes)?;
-        Ok(self.gpu.buffer_with(&tensor.name, &values)?)
+        self.vectors(&[tensor], Order::Stacked)
+    }
+
+    /// Several vectors behind each other as f32 (biases), in the order of the rows of a matrix of that order.
+    ///
+    /// # Errors
+    /// As [`Loader::vector`].
+    pub fn vectors(&mut self, tensors: &[&TensorInfo], order: Order) -> Result<Buffer, Error> {
+        let mut all = Vec::new();
+        for (index, tensor) in tensors.iter().enumerate() {
+            let values = read_floats(self.source, tensor)?;
+            let source = |row: usize| order.source(index, row as u64) as usize;
+            all.extend((0..values.len()).map(|row| values.get(source(row)).copied().unwrap_or_default()));
+            self.advance(tensor.size_bytes)?;
+        }
+        let name = tensors.first().map_or("", |tensor| tensor.name.as_str());
+        Ok(self.gpu.buffer_with(name, &all)?)
     }
 
     /// A matrix from the rows of one or more tensors of equal row length.
@@ -97,8 +150,13 @@ impl<'a> Loader<'a> {
             for (index, tile) in tiles[next..end].iter().enumerate() {
                 let tensor = tensors[tile.tensor];
                 let row_bytes = tensor.row_bytes() as usize;
-                let bytes = windows[tile.tensor].rows(tile.row, tile.n_rows)?;
-                let rows: Vec<&[u8]> = bytes.chunks_exact(row_bytes).collect();
+                let sources: Vec<u64> =
+                    (tile.row..).take(tile.n_rows).map(|row| order.source(tile.tensor, row)).collect();
+                let first = sources.iter().copied().min().unwrap_or_default();
+                let last = sources.iter().copied().max().unwrap_or_default();
+                let bytes = windows[tile.tensor].rows(first, (last - first) as usize + 1)?;
+                let row_of = |row: &u64| &bytes[(row - first) as usize * row_bytes..][..row_bytes];
+                let rows: Vec<&[u8]> = sources.iter().map(row_of).collect();
                 let bad = repack_tile(tensor_type, &rows, &mut q, &mut s);
                 if bad > 0 {
                     match self.damaged.iter_mut().find(|(name, _)| *name == tensor.name) {
@@ -169,7 +227,7 @@ fn order_tiles(tensors: &[&TensorInfo], order: Order) -> Vec<Tile> {
         })
     };
     match order {
-        Order::Stacked => (0..tensors.len()).flat_map(of).collect(),
+        Order::Stacked | Order::Rotated { .. } => (0..tensors.len()).flat_map(of).collect(),
         Order::Alternating => of(0).zip(of(1)).flat_map(|(gate, up)| [gate, up]).collect(),
     }
 }
@@ -205,7 +263,8 @@ impl<'a> Window<'a> {
         let row_bytes = self.tensor.row_bytes();
         let (from, len) = (row * row_bytes, n_rows as u64 * row_bytes);
         if from < self.start || from + len > self.start + self.bytes.len() as u64 {
-            let size = len.max(WINDOW_BYTES).min(self.tensor.size_bytes - from);
+            // Twice what is asked: rows that are half a head apart are asked for again, a few rows on.
+            let size = (2 * len).max(WINDOW_BYTES).min(self.tensor.size_bytes - from);
             self.bytes.resize(size as usize, 0);
             self.tensor.read_data(self.source, from, &mut self.bytes)?;
             self.start = from;

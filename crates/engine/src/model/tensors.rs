@@ -27,7 +27,7 @@ pub enum Dim {
 pub enum Role {
     /// A product's weights: quantized, in tiles.
     Matrix,
-    /// Weights of a norm: f32.
+    /// Weights of a norm, a bias: f32.
     Vector,
     /// Read with the metadata, or left out: old converters wrote the frequencies of rope, which follow from the metadata.
     Unused,
@@ -39,6 +39,8 @@ enum When {
     Always,
     /// The output head is a matrix of its own.
     Untied,
+    /// The family adds a bias to q, k and v.
+    Biased,
     /// It may be there.
     Perhaps,
 }
@@ -61,7 +63,7 @@ const fn spec(name: &'static str, role: Role, shape: &'static [Dim], when: When)
 
 use Dim::{Channels as C, Ffn as F, KeyValues as KD, Queries as HD, Vocab as V};
 use Role::{Matrix, Unused, Vector};
-use When::{Always, Perhaps, Untied};
+use When::{Always, Biased, Perhaps, Untied};
 
 /// Those beside the blocks, the embedding first.
 const TOP: &[Spec] = &[
@@ -77,6 +79,9 @@ const BLOCK: &[Spec] = &[
     spec("attn_q.weight", Matrix, &[C, HD], Always),
     spec("attn_k.weight", Matrix, &[C, KD], Always),
     spec("attn_v.weight", Matrix, &[C, KD], Always),
+    spec("attn_q.bias", Vector, &[HD], Biased),
+    spec("attn_k.bias", Vector, &[KD], Biased),
+    spec("attn_v.bias", Vector, &[KD], Biased),
     spec("attn_output.weight", Matrix, &[HD, C], Always),
     spec("ffn_norm.weight", Vector, &[C], Always),
     spec("ffn_gate.weight", Matrix, &[C, F], Always),
@@ -91,6 +96,7 @@ impl Spec {
         match self.when {
             Always => true,
             Untied => !config.tied,
+            Biased => config.architecture.qkv_bias,
             Perhaps => false,
         }
     }
@@ -138,7 +144,7 @@ pub struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Refuses a file with a tensor nobody computes with: a bias, a second norm would change the answers.
+    /// Refuses a file with a tensor nobody computes with: a second norm, a bias in a family without one would change the answers.
     ///
     /// # Errors
     /// [`Error::Unsupported`] with the tensor's name.
@@ -157,6 +163,11 @@ impl<'a> Tensors<'a> {
             Some(name) => Err(Error::Unsupported { what: format!("the tensor {name:?}") }),
             None => Ok(Self { gguf, config }),
         }
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &'a Config {
+        self.config
     }
 
     /// A tensor beside the blocks, its shape checked.

@@ -28,6 +28,9 @@ pub(super) struct Sizes<'a> {
 /// Keys and values of one layer's prompt, and its gates.
 #[derive(Debug)]
 pub(super) struct Prompt<B> {
+    /// Its product with the weights of q, k and v `[A, (H+2K)D]`: one buffer for all layers, where the backward pass does not
+    /// need it.
+    pub(super) product: B,
     pub(super) k: B,
     pub(super) v: B,
     pub(super) gate: B,
@@ -48,7 +51,7 @@ pub(super) struct Buffers<B> {
     pub(super) x: B,
     /// `x` after a norm, then the gradient of that `[T, C]`.
     pub(super) normed: B,
-    /// `[T, (H+2K)D]`, then its gradient.
+    /// Product of q, k and v `[T, (H+2K)D]`, then its gradient.
     pub(super) qkv: B,
     /// Attention's output with the prompt's part, then the gradient of it `[T, H, D]`.
     pub(super) with_prompt: B,
@@ -68,7 +71,7 @@ pub(super) struct Buffers<B> {
     pub(super) prompts: Vec<Prompt<B>>,
     /// `[A, C]`
     pub(super) prompt: B,
-    /// `[A, (H+2K)D]`, then its gradient.
+    /// Gradient of a prompt's product `[A, (H+2K)D]`.
     pub(super) prompt_product: B,
     /// `[H]`
     pub(super) dgate: B,
@@ -83,7 +86,7 @@ pub(super) fn logit_rows(config: &Config) -> u32 {
     ((1 << 23) / config.n_vocab.max(1)).clamp(8, 128)
 }
 
-impl<B> Buffers<B> {
+impl<B: Clone> Buffers<B> {
     /// Calls `make` with item, name and bytes of every buffer.
     pub(super) fn make<E>(
         sizes: Sizes<'_>,
@@ -95,9 +98,12 @@ impl<B> Buffers<B> {
         let width = heads.qkv_width();
         let bytes = |rows: u32, width: u32| u64::from(rows) * u64::from(width) * 4;
         let tokens = |width: u32| bytes(max_tokens, width);
+        let qkv = make(Item::Activations, "queries, keys, values", tokens(width))?;
+        let prompt_product = make(Item::Adapter, "prompt products", bytes(adapter_len, width))?;
         let saved = |index, make: &mut dyn FnMut(Item, &'static str, u64) -> Result<B, E>| {
             let item = if index == 0 { Item::Activations } else { Item::Saved };
             Ok(SavedActivations {
+                qkv: qkv.clone(),
                 q: make(item, "queries", tokens(q_width))?,
                 k: make(item, "keys", plane_bytes(heads, max_tokens))?,
                 v: make(item, "values", plane_bytes(heads, max_tokens))?,
@@ -119,7 +125,6 @@ impl<B> Buffers<B> {
             losses: make(Item::Activations, "losses", tokens(1))?,
             x: make(Item::Activations, "residual stream", tokens(channels))?,
             normed: make(Item::Activations, "normed activations", tokens(channels))?,
-            qkv: make(Item::Activations, "queries, keys, values", tokens(width))?,
             with_prompt: make(Item::Activations, "attention output with prompt", tokens(q_width))?,
             hidden: make(Item::Activations, "MLP activations", tokens(n_ffn))?,
             dx: make(Item::Activations, "gradient of the residual stream", tokens(channels))?,
@@ -131,14 +136,16 @@ impl<B> Buffers<B> {
             prompts: (0..n_layers)
                 .map(|_| {
                     Ok(Prompt {
+                        product: prompt_product.clone(),
                         k: make(Item::Adapter, "prompt keys", bytes(adapter_len, kv_width))?,
                         v: make(Item::Adapter, "prompt values", bytes(adapter_len, kv_width))?,
                         gate: make(Item::Adapter, "gates", bytes(1, heads.n_heads))?,
                     })
                 })
                 .collect::<Result<_, _>>()?,
+            qkv,
+            prompt_product,
             prompt: make(Item::Adapter, "adaption prompt", bytes(adapter_len, channels))?,
-            prompt_product: make(Item::Adapter, "prompt products", bytes(adapter_len, width))?,
             dgate: make(Item::Adapter, "gradient of gates", bytes(1, heads.n_heads))?,
             head_input: make(Item::Logits, "head input", bytes(rows, channels))?,
             logits: make(Item::Logits, "logits", bytes(rows, config.n_vocab))?,

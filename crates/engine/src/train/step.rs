@@ -336,7 +336,7 @@ impl Trainer {
         encoder.copy_buffer_to_buffer(operands.numbers, from, cache.gate.raw(), 0, gate_bytes);
         let prompt = block::Prompt {
             embeddings: &buffers.prompt,
-            product: &buffers.prompt_product,
+            product: &buffers.prompts[index as usize].product,
             cache,
             adapter_len: self.adapter_len,
             f16_products: recorder.f16_products(),
@@ -414,6 +414,7 @@ impl Trainer {
         };
         let prompt = block_backward::PromptOperands {
             cache,
+            product: &buffers.prompts[index as usize].product,
             adapter_len: self.adapter_len,
             weights: &buffers.weights,
             dgates: &buffers.dgates,

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use adapter_engine::adapter::{AdapterShape, Method};
 use adapter_engine::formats::{Gguf, ReadAt, TensorInfo};
 use adapter_engine::model::Config;
+use adapter_engine::model::architecture::RopePairs;
 use adapter_engine::model::tensors::{self, Tensors};
 use adapter_engine::train::Batch;
 use burn::tensor::activation::silu;
@@ -28,13 +29,33 @@ pub struct CpuLlama {
     output: Tensor<2>,
 }
 
+/// A product with frozen weights, and its bias where the family has one.
+#[derive(Debug)]
+struct Linear {
+    /// `[out, in]`, as it lies in the file.
+    weight: Tensor<2>,
+    /// `[out]`
+    bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// `x [T, in]` to `[T, out]`.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = product(x, &self.weight);
+        match &self.bias {
+            Some(bias) => y + bias.clone().unsqueeze::<2>(),
+            None => y,
+        }
+    }
+}
+
 /// Matrices as they lie in the file: `[out, in]`.
 #[derive(Debug)]
 struct Block {
     attention_norm: Tensor<1>,
-    q: Tensor<2>,
-    k: Tensor<2>,
-    v: Tensor<2>,
+    q: Linear,
+    k: Linear,
+    v: Linear,
     output: Tensor<2>,
     mlp_norm: Tensor<1>,
     gate: Tensor<2>,
@@ -79,22 +100,31 @@ impl CpuLlama {
         let embedding = top_matrix("token_embd.weight", &mut data)?;
         let mut blocks = Vec::with_capacity(config.n_layers as usize);
         for layer in 0..config.n_layers {
-            let mut block_vector = |name: &str| Ok::<_, TrainError>(vector(data(tensors.block(layer, name)?)?));
-            let (attention_norm, mlp_norm) = (block_vector("attn_norm.weight")?, block_vector("ffn_norm.weight")?);
-            let mut matrix = |name: &str| {
+            let vector = |name: &str, data: &mut dyn FnMut(&TensorInfo) -> Result<Vec<f32>, TrainError>| {
+                Ok::<_, TrainError>(vector(data(tensors.block(layer, name)?)?))
+            };
+            let matrix = |name: &str, data: &mut dyn FnMut(&TensorInfo) -> Result<Vec<f32>, TrainError>| {
                 let tensor = tensors.block(layer, name)?;
                 Ok::<_, TrainError>(matrix(tensor, data(tensor)?))
             };
+            let linear = |part: &str, data: &mut dyn FnMut(&TensorInfo) -> Result<Vec<f32>, TrainError>| {
+                let weight = matrix(&format!("attn_{part}.weight"), data)?;
+                let bias = match config.architecture.qkv_bias {
+                    true => Some(vector(&format!("attn_{part}.bias"), data)?),
+                    false => None,
+                };
+                Ok::<_, TrainError>(Linear { weight, bias })
+            };
             blocks.push(Block {
-                attention_norm,
-                q: matrix("attn_q.weight")?,
-                k: matrix("attn_k.weight")?,
-                v: matrix("attn_v.weight")?,
-                output: matrix("attn_output.weight")?,
-                mlp_norm,
-                gate: matrix("ffn_gate.weight")?,
-                up: matrix("ffn_up.weight")?,
-                down: matrix("ffn_down.weight")?,
+                attention_norm: vector("attn_norm.weight", &mut data)?,
+                q: linear("q", &mut data)?,
+                k: linear("k", &mut data)?,
+                v: linear("v", &mut data)?,
+                output: matrix("attn_output.weight", &mut data)?,
+                mlp_norm: vector("ffn_norm.weight", &mut data)?,
+                gate: matrix("ffn_gate.weight", &mut data)?,
+                up: matrix("ffn_up.weight", &mut data)?,
+                down: matrix("ffn_down.weight", &mut data)?,
             });
         }
         let output_norm = vector(data(tensors.top("output_norm.weight")?)?);
@@ -157,13 +187,13 @@ impl CpuLlama {
         let by_head = |x: Tensor<2>, n| heads(x.unsqueeze::<3>(), n);
         let shared = |x: Tensor<4>| repeat_heads(x, n_heads / n_kv_heads);
         let normed = rms_norm(x.clone(), &block.attention_norm, config.eps);
-        let q = table.turn(by_head(product(normed.clone(), &block.q), n_heads));
-        let k = shared(table.turn(by_head(product(normed.clone(), &block.k), n_kv_heads)));
-        let v = shared(by_head(product(normed, &block.v), n_kv_heads));
+        let q = table.turn(by_head(block.q.forward(normed.clone()), n_heads));
+        let k = shared(table.turn(by_head(block.k.forward(normed.clone()), n_kv_heads)));
+        let v = shared(by_head(block.v.forward(normed), n_kv_heads));
         let mut o = attention(q.clone(), k, v, Some(mask));
         if let Some((prompt, strengths)) = adapter {
-            let k_prompt = shared(by_head(product(prompt.clone(), &block.k), n_kv_heads));
-            let v_prompt = shared(by_head(product(prompt, &block.v), n_kv_heads));
+            let k_prompt = shared(by_head(block.k.forward(prompt.clone()), n_kv_heads));
+            let v_prompt = shared(by_head(block.v.forward(prompt), n_kv_heads));
             o = o + gated_prompt_attention(q, k_prompt, v_prompt, strengths);
         }
         let n_tokens = x.dims()[0];
@@ -208,8 +238,11 @@ fn hidden(starts: &[u32], device: &Device) -> Tensor<4, Bool> {
     Tensor::from_data(TensorData::new(values, [1, 1, n, n]), device)
 }
 
-/// Rotary position embedding on neighbouring pairs (Su et al. 2021, arXiv:2104.09864), as GGUF's rows are ordered.
+/// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) on the pairs that the rows of the file have.
 struct Rotation {
+    pairs: RopePairs,
+    /// Channels of a head that rotate, from the first on.
+    n_rot: usize,
     /// `[1, 1, T, D/2]`
     cos: Tensor<4>,
     sin: Tensor<4>,
@@ -228,19 +261,43 @@ impl Rotation {
                 (0..n).flat_map(|t| (0..half).map(move |pair| (t, pair))).map(|(t, p)| angle(t, p)).collect();
             Tensor::from_data(TensorData::new(values, [1, 1, n, half]), device)
         };
-        Self { cos: pick(0), sin: pick(1) }
+        let (pairs, n_rot) = (config.architecture.rope_pairs, config.rope.n_rot as usize);
+        Self { pairs, n_rot, cos: pick(0), sin: pick(1) }
     }
 
     fn turn(&self, x: Tensor<4>) -> Tensor<4> {
+        match self.pairs {
+            RopePairs::Neighbours => self.turn_neighbours(x),
+            RopePairs::Halves => self.turn_halves(x),
+        }
+    }
+
+    fn turn_neighbours(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, h, t, d] = x.dims();
         let pairs: Tensor<5> = x.reshape([b, h, t, d / 2, 2]);
         let part = |which: usize| -> Tensor<4> {
             pairs.clone().slice([0..b, 0..h, 0..t, 0..d / 2, which..which + 1]).squeeze_dim(4)
         };
-        let (even, odd) = (part(0), part(1));
         let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let turned_even = even.clone() * cos.clone() - odd.clone() * sin.clone();
-        let turned_odd = even * sin + odd * cos;
-        Tensor::stack::<5>(vec![turned_even, turned_odd], 4).reshape([b, h, t, d])
+        let (even, odd) = rotated(part(0), part(1), cos, sin);
+        Tensor::stack::<5>(vec![even, odd], 4).reshape([b, h, t, d])
     }
+
+    fn turn_halves(&self, x: Tensor<4>) -> Tensor<4> {
+        let d = x.dims()[3];
+        let half = self.n_rot / 2;
+        let angles = |table: &Tensor<4>| table.clone().narrow(3, 0, half);
+        let part = |from: usize, n: usize| x.clone().narrow(3, from, n);
+        let (first, second) = rotated(part(0, half), part(half, half), angles(&self.cos), angles(&self.sin));
+        let mut parts = vec![first, second];
+        if d > self.n_rot {
+            parts.push(part(self.n_rot, d - self.n_rot));
+        }
+        Tensor::cat(parts, 3)
+    }
+}
+
+/// `(x, y)` by the angle of `cos` and `sin`.
+fn rotated(x: Tensor<4>, y: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    (x.clone() * cos.clone() - y.clone() * sin.clone(), x * sin + y * cos)
 }

@@ -66,15 +66,15 @@ pub(super) fn forward(
 
     // Attention of the tokens.
     let (y, x_r) = rms_norm::forward(&x, weights.block(i, "attn_norm.weight"), config.eps);
-    let q = rope::forward(&config.rope, &linear("attn_q", &y), config.head_dim, positions);
-    let k = rope::forward(&config.rope, &linear("attn_k", &y), config.head_dim, positions);
+    let q = rotated(config, linear("attn_q", &y), positions);
+    let k = rotated(config, linear("attn_k", &y), positions);
     let v = linear("attn_v", &y);
     let (o, lse) = attention::forward(heads, &q, &k, &v, starts);
 
     // Attention to the prompt: through the same frozen matrices, but neither normed nor turned.
     let mut o_all = o.clone();
     let prompt = prompt.map(|(kind, (prompt, gates))| {
-        let (k, v) = (linear("attn_k", prompt), linear("attn_v", prompt));
+        let (k, v) = (neighbours(config, linear("attn_k", prompt)), linear("attn_v", prompt));
         let strength = kind.forward(gates, config.n_heads);
         let attention = gated_attention::forward(heads, &q, &k, &v, &strength, &mut o_all);
         SavedPrompt { k, v, strength, attention }
@@ -133,7 +133,7 @@ pub(super) fn backward(
     };
     let d = gated_attention::backward(heads, &do_, &saved.q, &prompt.k, &prompt.v, &prompt.strength, &prompt.attention);
     let dprompt = sum([
-        matmul::backward(&d.dk_prompt, weight("attn_k.weight"), n_channels),
+        matmul::backward(&file_order(config, d.dk_prompt), weight("attn_k.weight"), n_channels),
         matmul::backward(&d.dv_prompt, weight("attn_v.weight"), n_channels),
     ]);
     let dgates = kind.backward(&d.dgate, gates);
@@ -143,8 +143,8 @@ pub(super) fn backward(
 
     // Attention of the tokens; the prompt's part of dq joins before the rotation is undone.
     let (dq, dk, dv) = attention::backward(heads, &do_, &saved.q, &saved.k, &saved.v, &saved.o, &saved.lse, starts);
-    let dq = rope::backward(&config.rope, &sum([dq, d.dq]), config.head_dim, positions);
-    let dk = rope::backward(&config.rope, &dk, config.head_dim, positions);
+    let unrotated = |d: &[f64]| file_order(config, rope::backward(&config.rope, d, config.head_dim, positions));
+    let (dq, dk) = (unrotated(&sum([dq, d.dq])), unrotated(&dk));
     let dy = sum([
         matmul::backward(&dq, weight("attn_q.weight"), n_channels),
         matmul::backward(&dk, weight("attn_k.weight"), n_channels),
@@ -152,6 +152,37 @@ pub(super) fn backward(
     ]);
     let dx = sum([dx, rms_norm::backward(&dy, &saved.x, weight("attn_norm.weight"), &saved.x_r)]);
     Gradients { dx, dprompt, dgates }
+}
+
+/// Heads in the file's order, their pairs made neighbours, and rotated.
+fn rotated(config: &Config, x: Vec<f64>, positions: &[usize]) -> Vec<f64> {
+    rope::forward(&config.rope, &neighbours(config, x), config.head_dim, positions)
+}
+
+/// For each channel of a head where it stands in the file.
+fn places(config: &Config) -> Vec<usize> {
+    let (n_rot, half) = (config.rope.n_rot, config.rope.n_rot / 2);
+    let place = |channel: usize| match config.halves && channel < n_rot {
+        true => channel / 2 + if channel.is_multiple_of(2) { 0 } else { half },
+        false => channel,
+    };
+    (0..config.head_dim).map(place).collect()
+}
+
+/// Heads in the file's order with the pairs that rotate side by side: q and k alike, so that their products stay.
+fn neighbours(config: &Config, x: Vec<f64>) -> Vec<f64> {
+    let places = places(config);
+    x.chunks_exact(config.head_dim).flat_map(|head| places.iter().map(|place| head[*place])).collect()
+}
+
+/// The other way.
+fn file_order(config: &Config, x: Vec<f64>) -> Vec<f64> {
+    let places = places(config);
+    let mut y = x.clone();
+    for (y, x) in y.chunks_exact_mut(config.head_dim).zip(x.chunks_exact(config.head_dim)) {
+        places.iter().zip(x).for_each(|(place, x)| y[*place] = *x);
+    }
+    y
 }
 
 /// Where a value went several ways, its gradients add up.

@@ -27,6 +27,8 @@ pub struct Config {
     pub eps: f64,
     /// The rotation of q and k.
     pub rope: Rope,
+    /// Whether the pairs that rotate are halves of a head (ggml's NEOX: Qwen2) and not neighbours (its NORM: LLaMA).
+    pub halves: bool,
 }
 
 impl Config {
@@ -38,7 +40,7 @@ impl Config {
 
 /// Weights by name: `token_embd.weight`, `output_norm.weight`, `output.weight` (without it the embedding is used: tied), and
 /// of each block `blk.<i>.` with `attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_up ffn_down` + `.weight`, or
-/// `.bias` where there is one. Matrices are [out, in], the rows of q and k in GGUF's order (see [`crate::rope`]).
+/// `.bias` where there is one. Matrices are [out, in], the rows of q and k in the file's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Weights {
     by_name: BTreeMap<String, Vec<f64>>,

@@ -135,6 +135,7 @@ pub fn tiny_llama(format: &str) -> Llama {
             theta: gguf.numbers["llama.rope.freq_base"],
             scaling: Scaling::None,
         },
+        halves: false,
     };
     assert!((gguf.numbers["llama.attention.layer_norm_rms_epsilon"] - config.eps).abs() < 1e-12);
     let mut weights = Weights::new();

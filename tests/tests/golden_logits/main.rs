@@ -2,6 +2,8 @@
 //! (tests/data/smollm2, the real model).
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
+mod families;
+
 use adapter_engine::gpu::{Gpu, Tuning};
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{Rows, SessionOptions};
