@@ -8,7 +8,7 @@ use adapter_engine::train::Batch;
 use crate::{data, json, tensor};
 
 /// Their names.
-pub const FAMILIES: [&str; 1] = ["qwen2"];
+pub const FAMILIES: [&str; 2] = ["qwen2", "qwen3"];
 
 /// Every kind of gates by the name it has in the golden files.
 pub const KINDS: [(&str, GateKind); 4] = [

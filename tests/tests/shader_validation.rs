@@ -103,9 +103,12 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             all.push(("gated_attention", constants([("APART", text(flag)), ("WG", text(wg))]), false));
         }
         all.push(("rope", constants([("PACKED", text(flag))]), false));
+        all.push(("head_norm", constants([("BACKWARD", text(flag))]), false));
         for (kv, scales) in [("f32", 0), ("f16", 0), ("q8", 1)] {
-            let set = [("PACKED", text(flag)), ("KV", kv.to_owned()), ("SCALES", text(scales))];
-            all.push(("kv_cache_write", constants(set), false));
+            for norm in [0, 7 + flag] {
+                let set = [("PACKED", text(flag)), ("KV", kv.to_owned()), ("SCALES", text(scales)), ("NORM", text(norm))];
+                all.push(("kv_cache_write", constants(set), false));
+            }
         }
     }
     for vec4 in [1, 16, 20, 32, 64] {

@@ -31,7 +31,7 @@ const texts = [
 
 const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath: args.model });
-const context = await model.createContext({ contextSize: 512, batchSize: 256, sequences: 1 });
+const context = await model.createContext({ contextSize: 512, batchSize: 256, sequences: 1, threads: 1 });
 const sequence = context.getSequence();
 const options = { probabilities: true, options: { temperature: 1, topK: 0, topP: 1, minP: 0 } };
 
@@ -47,10 +47,11 @@ for (const [name, text] of cases) {
     const ids = model.tokenize(text, true);
     const top = await next(ids);
     const greedy = [];
-    for (let [[id]] = top; greedy.length < 40; [[id]] = await next([id])) {
+    for (let [[id]] = top; greedy.length < 24; [[id]] = await next([id])) {
         greedy.push(id);
         if (model.isEogToken(id)) break;
     }
+    console.error(name);
     out.cases.push({ name, text, ids, top, greedy, greedy_text: model.detokenize(greedy, true) });
 }
 for (const text of texts) out.texts.push({ text, ids: model.tokenize(text, false), special: model.tokenize(text, true) });

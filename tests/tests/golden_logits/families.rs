@@ -166,7 +166,7 @@ fn the_weights_of_other_families_are_predicted() {
 #[test]
 fn what_does_not_run_is_refused_by_name() {
     let _turn = one_at_a_time();
-    for other in ["qwen2moe", "qwen3moe", "gemma", "gemma3", "phi3", "qwen2vl", "qwen", "falcon", "", "LLAMA"] {
+    for other in ["qwen2moe", "qwen3moe", "gemma", "gemma3", "phi3", "qwen2vl", "qwen3vl", "qwen", "falcon", "", "LLAMA"] {
         let mut writer = GgufWriter::new();
         writer.metadata("general.architecture", other);
         writer.tensor("token_embd.weight", &[32, 8], TensorType::F32);

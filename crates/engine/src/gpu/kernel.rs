@@ -39,6 +39,7 @@ pub const KERNELS: &[Kernel] = kernels![
     "gated_attention_reduce",
     "gated_attention_reduce_lanes",
     "half_rows",
+    "head_norm",
     "kv_cache_write",
     "matmul",
     "matmul_backward",

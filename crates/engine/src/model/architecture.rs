@@ -2,7 +2,7 @@
 //! the family's prefix ([`config`](super::config)), tensors are asked for by it ([`tensors`](super::tensors)).
 //!
 //! Sources: `src/models/*.cpp` and `llama_model_rope_type` of llama.cpp; the families' reports, Touvron et al. 2023,
-//! arXiv:2302.13971 (LLaMA), and Yang et al. 2024, arXiv:2407.10671 (Qwen2).
+//! arXiv:2302.13971 (LLaMA), Yang et al. 2024, arXiv:2407.10671 (Qwen2), Yang et al. 2025, arXiv:2505.09388 (Qwen3).
 
 use crate::Error;
 
@@ -26,16 +26,24 @@ pub struct Architecture {
     pub rope_pairs: RopePairs,
     /// Whether a bias is added to q, k and v.
     pub qkv_bias: bool,
+    /// Whether each head of q and k goes through an RMS norm before it is rotated.
+    pub head_norm: bool,
 }
 
 /// LLaMA 1, 2 and 3, TinyLlama, SmolLM2, Mistral.
-pub const LLAMA: Architecture = Architecture { name: "llama", rope_pairs: RopePairs::Neighbours, qkv_bias: false };
+pub const LLAMA: Architecture =
+    Architecture { name: "llama", rope_pairs: RopePairs::Neighbours, qkv_bias: false, head_norm: false };
 
 /// Qwen2, Qwen2.5 and their Coder models.
-pub const QWEN2: Architecture = Architecture { name: "qwen2", rope_pairs: RopePairs::Halves, qkv_bias: true };
+pub const QWEN2: Architecture =
+    Architecture { name: "qwen2", rope_pairs: RopePairs::Halves, qkv_bias: true, head_norm: false };
+
+/// The dense models of Qwen3.
+pub const QWEN3: Architecture =
+    Architecture { name: "qwen3", rope_pairs: RopePairs::Halves, qkv_bias: false, head_norm: true };
 
 /// Every family that runs.
-pub const ARCHITECTURES: [&Architecture; 2] = [&LLAMA, &QWEN2];
+pub const ARCHITECTURES: [&Architecture; 3] = [&LLAMA, &QWEN2, &QWEN3];
 
 impl Architecture {
     /// The family of that name.

@@ -9,6 +9,7 @@ use crate::Error;
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder};
 use crate::ops::attention::{self, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
+use crate::ops::head_norm::{self, HeadNorm};
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{Epilogue, Norm, Shape};
 use crate::ops::rope::Packed;
@@ -21,6 +22,8 @@ pub struct Block {
     pub attention_norm: Buffer,
     /// q, k and v below each other: `[(H+2K)D, C]`
     pub qkv: Linear,
+    /// Weights of the norm of each head, `[2, D]` of q and of k, in families that have one.
+    pub head_norm: Option<Buffer>,
     /// `[C, H D]`
     pub output: Linear,
     /// `[C]`
@@ -176,6 +179,10 @@ impl Block {
             let bias = [tensor("attn_q.bias")?, tensor("attn_k.bias")?, tensor("attn_v.bias")?];
             qkv.bias = Some(loader.vectors(&bias, order)?);
         }
+        let head_norm = match config.architecture.head_norm {
+            true => Some(loader.vectors(&[tensor("attn_q_norm.weight")?, tensor("attn_k_norm.weight")?], order)?),
+            false => None,
+        };
         let output = loader.matrix(&[tensor("attn_output.weight")?], Order::Stacked)?.into();
         let mlp_norm = loader.vector(tensor("ffn_norm.weight")?)?;
         let (gate, up) = (tensor("ffn_gate.weight")?, tensor("ffn_up.weight")?);
@@ -188,7 +195,7 @@ impl Block {
             }
         };
         let down = loader.matrix(&[tensor("ffn_down.weight")?], Order::Stacked)?.into();
-        Ok(Self { attention_norm, qkv, output, mlp_norm, gate_up, down })
+        Ok(Self { attention_norm, qkv, head_norm, output, mlp_norm, gate_up, down })
     }
 
     /// `x += attention(norm(x)); x += mlp(norm(x))` for T tokens at positions `past..past+T`.
@@ -230,7 +237,9 @@ impl Block {
         };
         let norm = context.norm(&self.attention_norm);
         self.qkv.launch_normed(plan, x, norm, qkv, context.rows(heads.qkv_width()), Epilogue::Store)?;
-        kv_cache::launch(plan, step, rope_table, qkv, q, cache, heads, n_tokens, packed)?;
+        let norm = self.head_norm(config);
+        let operands = kv_cache::Operands { step, table: rope_table, qkv, norm, q, cache, heads, n_tokens, packed };
+        kv_cache::launch_with(plan, operands)?;
         let operands = attention::Operands { step, q, cache, o: attended, heads, n_tokens };
         match stretches {
             None => attention::launch(plan, operands, packed)?,
@@ -296,8 +305,13 @@ impl Block {
         Ok(z)
     }
 
-    /// Encodes keys and values of an adaption prompt, through the block's own frozen weights: `k = Wk P + b`, `v = Wv P + b`,
-    /// without the block's norm, rope or position (arXiv:2303.16199, section 3.2).
+    /// The norm of each head of q and k, where the family has one.
+    pub(super) fn head_norm(&self, config: &Config) -> Option<HeadNorm<'_>> {
+        self.head_norm.as_ref().map(|weights| HeadNorm { weights, eps: config.eps })
+    }
+
+    /// Encodes keys and values of an adaption prompt, through the block's own frozen weights: `k = norm(Wk P + b)`,
+    /// `v = Wv P + b`, the norm being that of heads where the family has one, without rope or position (arXiv:2303.16199, section 3.2).
     ///
     /// # Errors
     /// As [`PlanBuilder::launch`].
@@ -315,6 +329,11 @@ impl Block {
         self.qkv.launch(&mut plan, embeddings, product, shape, Epilogue::Store)?;
         plan.build()?.encode(gpu, encoder);
         cache.copy_from_product(encoder, product, heads, adapter_len);
+        if let Some(norm) = self.head_norm(config) {
+            let mut plan = PlanBuilder::new(gpu);
+            head_norm::launch_keys(&mut plan, product, norm, &cache.k, heads, adapter_len)?;
+            plan.build()?.encode(gpu, encoder);
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::gpu::{Buffer, GpuError, PlanBuilder};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::matmul::Shape;
 use crate::ops::rope::{self, Packed};
-use crate::ops::{attention, rms_norm, swiglu};
+use crate::ops::{attention, head_norm, rms_norm, swiglu};
 
 /// What the backward pass of a block reads and writes; all f32.
 #[derive(Clone, Copy)]
@@ -141,6 +141,10 @@ impl Block {
         )?;
         let width = heads.qkv_width();
         let shape = Shape { n_tokens: adapter_len, y_stride: width, y_offset: 0 };
+        let norm = self.head_norm(config);
+        if let Some(norm) = norm {
+            head_norm::launch_backward(plan, prompt.product, norm, prompt.dproduct, heads, adapter_len)?;
+        }
         self.qkv.launch_backward(plan, prompt.dproduct, prompt.dembeddings, shape, false)?;
         if lowest {
             return Ok(());
@@ -148,6 +152,9 @@ impl Block {
         let rotated = heads.n_heads + heads.n_kv_heads;
         let sizes = [n_tokens, rotated + heads.n_kv_heads, heads.head_dim];
         rope::launch_backward(plan, operands.step, operands.rope_table, dqkv, packed, sizes, rotated)?;
+        if let Some(norm) = norm {
+            head_norm::launch_backward(plan, &saved.qkv, norm, dqkv, heads, n_tokens)?;
+        }
         self.qkv.launch_backward(plan, dqkv, dnormed, operands.rows(width), false)?;
         rms_norm::launch_backward(plan, dnormed, operands.input, &self.attention_norm, dx, None, operands.norm())
     }

@@ -16,6 +16,8 @@ pub enum Dim {
     Queries,
     /// K D
     KeyValues,
+    /// D
+    Head,
     /// F
     Ffn,
     /// V
@@ -41,6 +43,8 @@ enum When {
     Untied,
     /// The family adds a bias to q, k and v.
     Biased,
+    /// The family norms each head of q and k.
+    HeadNormed,
     /// It may be there.
     Perhaps,
 }
@@ -61,9 +65,9 @@ const fn spec(name: &'static str, role: Role, shape: &'static [Dim], when: When)
     Spec { name, role, shape, when }
 }
 
-use Dim::{Channels as C, Ffn as F, KeyValues as KD, Queries as HD, Vocab as V};
+use Dim::{Channels as C, Ffn as F, Head as D, KeyValues as KD, Queries as HD, Vocab as V};
 use Role::{Matrix, Unused, Vector};
-use When::{Always, Biased, Perhaps, Untied};
+use When::{Always, Biased, HeadNormed, Perhaps, Untied};
 
 /// Those beside the blocks, the embedding first.
 const TOP: &[Spec] = &[
@@ -82,6 +86,8 @@ const BLOCK: &[Spec] = &[
     spec("attn_q.bias", Vector, &[HD], Biased),
     spec("attn_k.bias", Vector, &[KD], Biased),
     spec("attn_v.bias", Vector, &[KD], Biased),
+    spec("attn_q_norm.weight", Vector, &[D], HeadNormed),
+    spec("attn_k_norm.weight", Vector, &[D], HeadNormed),
     spec("attn_output.weight", Matrix, &[HD, C], Always),
     spec("ffn_norm.weight", Vector, &[C], Always),
     spec("ffn_gate.weight", Matrix, &[C, F], Always),
@@ -97,6 +103,7 @@ impl Spec {
             Always => true,
             Untied => !config.tied,
             Biased => config.architecture.qkv_bias,
+            HeadNormed => config.architecture.head_norm,
             Perhaps => false,
         }
     }
@@ -111,6 +118,7 @@ impl Spec {
             C => config.n_channels,
             HD => config.n_heads * config.head_dim,
             KD => config.n_kv_heads * config.head_dim,
+            D => config.head_dim,
             F => config.n_ffn,
             V => config.n_vocab,
         };

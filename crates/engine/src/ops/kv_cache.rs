@@ -1,5 +1,6 @@
 //! Splits the fused q, k, v product, turns q and k, appends k and v to the cache. Kernel: `shaders/kv_cache_write.wgsl`.
 
+use super::head_norm::HeadNorm;
 use super::heads::Heads;
 use super::rope::Packed;
 use crate::gpu::{Arg, Buffer, GpuError, PlanBuilder, constants, fold_groups};
@@ -11,6 +12,8 @@ struct Params {
     n_heads: u32,
     n_kv_heads: u32,
     head_vec4: u32,
+    eps: f32,
+    unused: [u32; 3],
 }
 
 /// How keys and values are stored.
@@ -71,7 +74,30 @@ pub fn plane_bytes(heads: Heads, positions: u32) -> u64 {
     CacheFormat::F32.plane_bytes(heads, positions)
 }
 
-/// Shapes: `qkv [T, (H+2K)D]`, `table [positions, D/2, 2]`, `q [T,H,D]`; positions are `step.past + t`.
+/// What splitting a product reads and writes; positions are `step.past + t`.
+#[derive(Debug, Clone, Copy)]
+pub struct Operands<'a> {
+    /// The step's uniform.
+    pub step: &'a Buffer,
+    /// Rope angles `[positions, D/2, 2]`.
+    pub table: &'a Buffer,
+    /// `[T, (H+2K)D]`
+    pub qkv: &'a Buffer,
+    /// The norm of each head of q and k before they are rotated, in families that have one.
+    pub norm: Option<HeadNorm<'a>>,
+    /// `[T, H, D]`, written.
+    pub q: &'a Buffer,
+    /// Where keys and values go.
+    pub cache: &'a LayerCache,
+    /// H, K and D.
+    pub heads: Heads,
+    /// T
+    pub n_tokens: u32,
+    /// Several texts side by side.
+    pub packed: Option<Packed<'a>>,
+}
+
+/// [`launch_with`] without a norm.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
@@ -87,8 +113,18 @@ pub fn launch(
     n_tokens: u32,
     packed: Option<Packed<'_>>,
 ) -> Result<(), GpuError> {
+    launch_with(plan, Operands { step, table, qkv, norm: None, q, cache, heads, n_tokens, packed })
+}
+
+/// Splits a product: queries are rotated, keys rotated and cached, values cached.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_with(plan: &mut PlanBuilder<'_>, operands: Operands<'_>) -> Result<(), GpuError> {
+    let Operands { step, table, qkv, norm, q, cache, heads, n_tokens, packed } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
-    let params = Params { n_tokens, n_heads, n_kv_heads, head_vec4: head_dim / 4 };
+    let eps = norm.map_or(0.0, |norm| norm.eps);
+    let params = Params { n_tokens, n_heads, n_kv_heads, head_vec4: head_dim / 4, eps, unused: [0; 3] };
     let n_vec4 = u64::from(n_tokens) * u64::from(n_heads + 2 * n_kv_heads) * u64::from(head_dim / 4);
     let mut args = vec![
         Arg::Params(bytemuck::bytes_of(&params)),
@@ -100,8 +136,10 @@ pub fn launch(
         Arg::Whole(&cache.v),
     ];
     args.extend(packed.map(|packed| Arg::Whole(packed.starts)));
+    let norm_binding = if norm.is_some() { args.len() } else { 0 };
+    args.extend(norm.map(|norm| Arg::Whole(norm.weights)));
     let packed = u32::from(packed.is_some()).to_string();
     let [kv, scales] = cache.format.constants();
-    let constants = constants([("PACKED", packed), kv, scales]);
+    let constants = constants([("PACKED", packed), ("NORM", norm_binding.to_string()), kv, scales]);
     plan.launch("kv_cache_write", &constants, &args, fold_groups(n_vec4.div_ceil(64)))
 }

@@ -7,6 +7,7 @@ pub mod bias_add;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod gated_attention;
+pub mod head_norm;
 pub mod heads;
 pub mod kv_cache;
 pub mod matmul;

@@ -103,7 +103,10 @@ impl<B: Clone> Buffers<B> {
         let saved = |index, make: &mut dyn FnMut(Item, &'static str, u64) -> Result<B, E>| {
             let item = if index == 0 { Item::Activations } else { Item::Saved };
             Ok(SavedActivations {
-                qkv: qkv.clone(),
+                qkv: match config.architecture.head_norm {
+                    true => make(item, "saved queries, keys, values", tokens(width))?,
+                    false => qkv.clone(),
+                },
                 q: make(item, "queries", tokens(q_width))?,
                 k: make(item, "keys", plane_bytes(heads, max_tokens))?,
                 v: make(item, "values", plane_bytes(heads, max_tokens))?,
@@ -136,7 +139,10 @@ impl<B: Clone> Buffers<B> {
             prompts: (0..n_layers)
                 .map(|_| {
                     Ok(Prompt {
-                        product: prompt_product.clone(),
+                        product: match config.architecture.head_norm {
+                            true => make(Item::Adapter, "saved prompt products", bytes(adapter_len, width))?,
+                            false => prompt_product.clone(),
+                        },
                         k: make(Item::Adapter, "prompt keys", bytes(adapter_len, kv_width))?,
                         v: make(Item::Adapter, "prompt values", bytes(adapter_len, kv_width))?,
                         gate: make(Item::Adapter, "gates", bytes(1, heads.n_heads))?,

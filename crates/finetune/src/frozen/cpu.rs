@@ -56,6 +56,8 @@ struct Block {
     q: Linear,
     k: Linear,
     v: Linear,
+    /// Norm of each head of q and of k `[D]`, where the family has one.
+    head_norms: Option<[Tensor<1>; 2]>,
     output: Tensor<2>,
     mlp_norm: Tensor<1>,
     gate: Tensor<2>,
@@ -120,6 +122,13 @@ impl CpuLlama {
                 q: linear("q", &mut data)?,
                 k: linear("k", &mut data)?,
                 v: linear("v", &mut data)?,
+                head_norms: match config.architecture.head_norm {
+                    true => Some([
+                        vector("attn_q_norm.weight", &mut data)?,
+                        vector("attn_k_norm.weight", &mut data)?,
+                    ]),
+                    false => None,
+                },
                 output: matrix("attn_output.weight", &mut data)?,
                 mlp_norm: vector("ffn_norm.weight", &mut data)?,
                 gate: matrix("ffn_gate.weight", &mut data)?,
@@ -187,12 +196,18 @@ impl CpuLlama {
         let by_head = |x: Tensor<2>, n| heads(x.unsqueeze::<3>(), n);
         let shared = |x: Tensor<4>| repeat_heads(x, n_heads / n_kv_heads);
         let normed = rms_norm(x.clone(), &block.attention_norm, config.eps);
-        let q = table.turn(by_head(block.q.forward(normed.clone()), n_heads));
-        let k = shared(table.turn(by_head(block.k.forward(normed.clone()), n_kv_heads)));
+        let [q_norm, k_norm] = match &block.head_norms {
+            Some([q, k]) => [Some(q), Some(k)],
+            None => [None, None],
+        };
+        let q = table.turn(head_norm(by_head(block.q.forward(normed.clone()), n_heads), q_norm, config.eps));
+        let k = head_norm(by_head(block.k.forward(normed.clone()), n_kv_heads), k_norm, config.eps);
+        let k = shared(table.turn(k));
         let v = shared(by_head(block.v.forward(normed), n_kv_heads));
         let mut o = attention(q.clone(), k, v, Some(mask));
         if let Some((prompt, strengths)) = adapter {
-            let k_prompt = shared(by_head(block.k.forward(prompt.clone()), n_kv_heads));
+            let k_prompt = head_norm(by_head(block.k.forward(prompt.clone()), n_kv_heads), k_norm, config.eps);
+            let k_prompt = shared(k_prompt);
             let v_prompt = shared(by_head(block.v.forward(prompt), n_kv_heads));
             o = o + gated_prompt_attention(q, k_prompt, v_prompt, strengths);
         }
@@ -228,6 +243,13 @@ fn product(x: Tensor<2>, w: &Tensor<2>) -> Tensor<2> {
 fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
     let r = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip();
     x * r * weight.clone().unsqueeze::<2>()
+}
+
+/// The norm of each head of `x [1, heads, T, D]`, where the family has one.
+fn head_norm(x: Tensor<4>, weight: Option<&Tensor<1>>, eps: f32) -> Tensor<4> {
+    let Some(weight) = weight else { return x };
+    let r = x.clone().square().mean_dim(3).add_scalar(eps).sqrt().recip();
+    x * r * weight.clone().unsqueeze::<4>()
 }
 
 /// `[1, 1, T, T]`, true where the row's token must not see the column's: later ones, and those of other texts.

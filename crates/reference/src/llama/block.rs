@@ -12,6 +12,8 @@ pub(super) struct Saved {
     /// [T, C], the block's input, and its norm's scale [T].
     x: Vec<f64>,
     x_r: Vec<f64>,
+    /// [T, H, D] and [T, K, D] as the products gave them, and the scales of their heads' norms.
+    raw: [Normed; 2],
     /// [T, H, D], [T, K, D] (both turned), [T, K, D]
     q: Vec<f64>,
     k: Vec<f64>,
@@ -28,7 +30,16 @@ pub(super) struct Saved {
     up: Vec<f64>,
 }
 
+/// Heads in front of their norm, and what each is scaled by; empty where the family norms none.
+#[derive(Default)]
+struct Normed {
+    x: Vec<f64>,
+    r: Vec<f64>,
+}
+
 struct SavedPrompt {
+    /// [A, K, D] as the product gave it.
+    raw_k: Normed,
     /// [A, K, D]
     k: Vec<f64>,
     v: Vec<f64>,
@@ -66,18 +77,21 @@ pub(super) fn forward(
 
     // Attention of the tokens.
     let (y, x_r) = rms_norm::forward(&x, weights.block(i, "attn_norm.weight"), config.eps);
-    let q = rotated(config, linear("attn_q", &y), positions);
-    let k = rotated(config, linear("attn_k", &y), positions);
+    let normed = |name: &str, x: Vec<f64>| normed(config, weights.block(i, &format!("{name}_norm.weight")), x);
+    let (q, raw_q) = normed("attn_q", linear("attn_q", &y));
+    let (k, raw_k) = normed("attn_k", linear("attn_k", &y));
+    let (q, k) = (rotated(config, q, positions), rotated(config, k, positions));
     let v = linear("attn_v", &y);
     let (o, lse) = attention::forward(heads, &q, &k, &v, starts);
 
-    // Attention to the prompt: through the same frozen matrices, but neither normed nor turned.
+    // Attention to the prompt: through the same frozen matrices and norms of heads, but not turned.
     let mut o_all = o.clone();
     let prompt = prompt.map(|(kind, (prompt, gates))| {
-        let (k, v) = (neighbours(config, linear("attn_k", prompt)), linear("attn_v", prompt));
+        let (k, raw_k) = normed("attn_k", linear("attn_k", prompt));
+        let (k, v) = (neighbours(config, k), linear("attn_v", prompt));
         let strength = kind.forward(gates, config.n_heads);
         let attention = gated_attention::forward(heads, &q, &k, &v, &strength, &mut o_all);
-        SavedPrompt { k, v, strength, attention }
+        SavedPrompt { raw_k, k, v, strength, attention }
     });
     let h = residual_add::forward(&x, &linear("attn_output", &o_all));
 
@@ -85,7 +99,7 @@ pub(super) fn forward(
     let (y, h_r) = rms_norm::forward(&h, weights.block(i, "ffn_norm.weight"), config.eps);
     let (gate, up) = (linear("ffn_gate", &y), linear("ffn_up", &y));
     let out = residual_add::forward(&h, &linear("ffn_down", &swiglu::forward(&gate, &up)));
-    (out, Saved { x, x_r, q, k, v, o, lse, prompt, h, h_r, gate, up })
+    (out, Saved { x, x_r, raw: [raw_q, raw_k], q, k, v, o, lse, prompt, h, h_r, gate, up })
 }
 
 /// The block's gradients.
@@ -131,9 +145,13 @@ pub(super) fn backward(
     let Some(prompt) = &saved.prompt else {
         return Gradients { dx: Vec::new(), dprompt: Vec::new(), dgates: Vec::new() };
     };
+    let unnormed = |name: &str, d: Vec<f64>, raw: &Normed| match raw.r.is_empty() {
+        true => d,
+        false => rms_norm::backward(&d, &raw.x, weight(&format!("{name}_norm.weight")), &raw.r),
+    };
     let d = gated_attention::backward(heads, &do_, &saved.q, &prompt.k, &prompt.v, &prompt.strength, &prompt.attention);
     let dprompt = sum([
-        matmul::backward(&file_order(config, d.dk_prompt), weight("attn_k.weight"), n_channels),
+        matmul::backward(&unnormed("attn_k", file_order(config, d.dk_prompt), &prompt.raw_k), weight("attn_k.weight"), n_channels),
         matmul::backward(&d.dv_prompt, weight("attn_v.weight"), n_channels),
     ]);
     let dgates = kind.backward(&d.dgate, gates);
@@ -145,6 +163,8 @@ pub(super) fn backward(
     let (dq, dk, dv) = attention::backward(heads, &do_, &saved.q, &saved.k, &saved.v, &saved.o, &saved.lse, starts);
     let unrotated = |d: &[f64]| file_order(config, rope::backward(&config.rope, d, config.head_dim, positions));
     let (dq, dk) = (unrotated(&sum([dq, d.dq])), unrotated(&dk));
+    let [raw_q, raw_k] = &saved.raw;
+    let (dq, dk) = (unnormed("attn_q", dq, raw_q), unnormed("attn_k", dk, raw_k));
     let dy = sum([
         matmul::backward(&dq, weight("attn_q.weight"), n_channels),
         matmul::backward(&dk, weight("attn_k.weight"), n_channels),
@@ -152,6 +172,15 @@ pub(super) fn backward(
     ]);
     let dx = sum([dx, rms_norm::backward(&dy, &saved.x, weight("attn_norm.weight"), &saved.x_r)]);
     Gradients { dx, dprompt, dgates }
+}
+
+/// The norm of each head, where there are weights for one.
+fn normed(config: &Config, weight: &[f64], x: Vec<f64>) -> (Vec<f64>, Normed) {
+    if weight.is_empty() {
+        return (x, Normed::default());
+    }
+    let (y, r) = rms_norm::forward(&x, weight, config.eps);
+    (y, Normed { x, r })
 }
 
 /// Heads in the file's order, their pairs made neighbours, and rotated.

@@ -40,7 +40,7 @@ impl Config {
 
 /// Weights by name: `token_embd.weight`, `output_norm.weight`, `output.weight` (without it the embedding is used: tied), and
 /// of each block `blk.<i>.` with `attn_norm attn_q attn_k attn_v attn_output ffn_norm ffn_gate ffn_up ffn_down` + `.weight`, or
-/// `.bias` where there is one. Matrices are [out, in], the rows of q and k in the file's order.
+/// `.bias` where there is one, and `attn_q_norm`, `attn_k_norm` where each head is normed. Matrices are [out, in], the rows of q and k in the file's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Weights {
     by_name: BTreeMap<String, Vec<f64>>,
@@ -106,6 +106,11 @@ impl Weights {
         for i in 0..n_layers {
             self.check_one(&format!("blk.{i}.attn_norm.weight"), c)?;
             self.check_one(&format!("blk.{i}.ffn_norm.weight"), c)?;
+            for name in ["attn_q_norm", "attn_k_norm"].map(|name| format!("blk.{i}.{name}.weight")) {
+                if self.by_name.contains_key(&name) {
+                    self.check_one(&name, head_dim)?;
+                }
+            }
             for (name, n_out, n_in) in matrices {
                 self.check_one(&format!("blk.{i}.{name}.weight"), n_out * n_in)?;
                 let bias = format!("blk.{i}.{name}.bias");
