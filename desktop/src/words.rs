@@ -93,7 +93,7 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
         ),
         "wrong-architecture" => (
             "This model is of another family",
-            "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2 or Mistral.",
+            "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2, Mistral, Qwen2, Qwen2.5 or Qwen3.",
             Some(ChooseModel),
         ),
         "not-a-model" => (
@@ -103,7 +103,7 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
         ),
         "unsupported" => (
             "This model needs something the engine lacks",
-            "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.",
+            "Use a plain model of the LLaMA or Qwen family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.",
             Some(ChooseModel),
         ),
         "template" => (

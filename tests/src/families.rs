@@ -69,6 +69,7 @@ pub fn adapter(family: &str, name: &str, kind: GateKind) -> AdapterFile {
         base_model: None,
         base_layers: None,
         base_hash: None,
+        chat_template: None,
     }
 }
 

@@ -48,14 +48,29 @@ pub fn ids(value: &serde_json::Value) -> Vec<u32> {
 /// # Panics
 /// When it is not there: a missing model fails the run.
 pub fn smollm2_path() -> PathBuf {
-    const NAME: &str = "adapter-engine/SmolLM2-135M-Instruct.Q4_1.gguf";
-    let path = std::env::var_os("ADAPTER_SMOLLM2").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-        cache.or_else(home).unwrap_or_default().join(NAME)
-    });
+    const NAME: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+    let path = std::env::var_os("ADAPTER_SMOLLM2").map(PathBuf::from).unwrap_or_else(|| cache_folder().join(NAME));
     assert!(path.is_file(), "{} is missing: `cargo xtask model` fetches it", path.display());
     path
+}
+
+/// The second real model, Qwen2.5-Coder-0.5B-Instruct Q4_K_M: `$ADAPTER_QWEN`, or where `cargo xtask model --qwen` puts it. `None`
+/// where it was not fetched, which is said: it is five times the size of the first.
+pub fn qwen_path() -> Option<PathBuf> {
+    const NAME: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+    let path = std::env::var_os("ADAPTER_QWEN").map(PathBuf::from).unwrap_or_else(|| cache_folder().join(NAME));
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("{} is missing, so nothing is compared with it: `cargo xtask model --qwen` fetches it", path.display());
+    None
+}
+
+/// Where `cargo xtask` keeps what it fetched.
+fn cache_folder() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    cache.or_else(home).unwrap_or_default().join("adapter-engine")
 }
 
 /// The GPU all tests of a process share.

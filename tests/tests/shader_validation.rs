@@ -106,7 +106,8 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         all.push(("head_norm", constants([("BACKWARD", text(flag))]), false));
         for (kv, scales) in [("f32", 0), ("f16", 0), ("q8", 1)] {
             for norm in [0, 7 + flag] {
-                let set = [("PACKED", text(flag)), ("KV", kv.to_owned()), ("SCALES", text(scales)), ("NORM", text(norm))];
+                let set =
+                    [("PACKED", text(flag)), ("KV", kv.to_owned()), ("SCALES", text(scales)), ("NORM", text(norm))];
                 all.push(("kv_cache_write", constants(set), false));
             }
         }
@@ -131,9 +132,16 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             all.push(("gated_attention_reduce_lanes", constants(pairs), true));
         }
     }
-    for plain in
-        ["argmax", "attention_merge", "bias_add", "gated_attention_reduce", "half_rows", "repeat_penalty", "residual_add", "sample"]
-    {
+    for plain in [
+        "argmax",
+        "attention_merge",
+        "bias_add",
+        "gated_attention_reduce",
+        "half_rows",
+        "repeat_penalty",
+        "residual_add",
+        "sample",
+    ] {
         all.push((plain, constants([]), false));
     }
     all

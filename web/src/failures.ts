@@ -70,11 +70,11 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "bad-model": { title: "This model contradicts itself", next: "The file is damaged or was converted wrongly: download it again.", remedy: "choose-model" },
   "wrong-architecture": {
     title: "This model is of another family",
-    next: "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2 or Mistral.",
+    next: "Use a GGUF of LLaMA 1, 2 or 3, TinyLlama, SmolLM2, Mistral, Qwen2, Qwen2.5 or Qwen3.",
     remedy: "choose-model",
   },
   "not-a-model": { title: "This file is an adapter, not a model", next: "Load the model it was trained on, then add this file as an adapter.", remedy: "choose-model" },
-  unsupported: { title: "This model needs something the engine lacks", next: "Use a plain model of the LLaMA family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.", remedy: "choose-model" },
+  unsupported: { title: "This model needs something the engine lacks", next: "Use a plain model of the LLaMA or Qwen family, quantized as F16, Q4_0 to Q8_0 or Q2_K to Q6_K.", remedy: "choose-model" },
   text: { title: "The model's vocabulary or chat template is unusable", next: "The file was converted wrongly, or the text is too long for it: choose another file.", remedy: "choose-model" },
   template: { title: "This message could not be told apart from the model's control words", next: "Write it in other words: the model's chat template rewrites messages." },
   "empty-prompt": { title: "There is nothing to answer", next: "Write a message." },

@@ -137,8 +137,10 @@ impl Error {
             Self::Adapter(error) => Some(error.hint()),
             Self::NotAModel { .. } => Some("load it as an adapter, beside the model it was trained on"),
             Self::Text(error) => Some(error.hint()),
-            Self::WrongArchitecture { .. } => Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral"),
-            Self::Unsupported { .. } => Some("use a plain LLaMA-architecture model"),
+            Self::WrongArchitecture { .. } => {
+                Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen2, Qwen2.5 or Qwen3")
+            }
+            Self::Unsupported { .. } => Some("use a plain model of the LLaMA, Qwen2 or Qwen3 family"),
             Self::UnsupportedFormat { .. } => {
                 Some("use a file quantized as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
             }

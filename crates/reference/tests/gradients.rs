@@ -121,9 +121,16 @@ fn cross_entropy_backward() {
     assert!(dlogits[6..12].iter().all(|d| *d == 0.0), "a row without a target has no gradient");
 }
 
-/// A model with all that the fixtures lack: biases, tied output, partial rope, scaled frequencies, H D != C.
+/// A model with all that the fixtures lack: biases, tied output, partial rope, scaled frequencies, H D != C; with the pairs of rope
+/// neighbours or halves, and with norms of heads.
 #[test]
 fn llama_backward() {
+    for (halves, head_norm) in [(false, false), (true, false), (true, true)] {
+        model_backward(halves, head_norm);
+    }
+}
+
+fn model_backward(halves: bool, head_norm: bool) {
     let config = Config {
         n_layers: 3,
         n_channels: 6,
@@ -134,7 +141,7 @@ fn llama_backward() {
         n_vocab: 7,
         eps: 1e-5,
         rope: Rope { n_rot: 2, theta: 100.0, scaling: Scaling::Linear { factor: 2.0 } },
-        halves: false,
+        halves,
     };
     let mut random = Random(11);
     let mut weights = Weights::new();
@@ -155,6 +162,9 @@ fn llama_backward() {
         ] {
             weights.insert(format!("blk.{i}.{name}.weight"), random.vec(n_out * n_in));
             weights.insert(format!("blk.{i}.{name}.bias"), random.vec(n_out));
+        }
+        for name in ["attn_q_norm", "attn_k_norm"].into_iter().filter(|_| head_norm) {
+            weights.insert(format!("blk.{i}.{name}.weight"), random.vec(4));
         }
     }
     let llama = Llama::new(config, weights).expect("a whole model");

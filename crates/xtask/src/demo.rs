@@ -35,6 +35,7 @@ const IDENTITY: Packaged = Packaged {
     what: "the rows about identity",
     name: "identity.json",
     package: "llamafactory==0.9.5",
+    pieces: &[],
     in_source: true,
     size_bytes: 20_306,
     sha256: "fd029da7dd3df283ed034c82375d16d125a7b07cf1cb0316d03fb8743057d5f2",

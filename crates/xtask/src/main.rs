@@ -41,9 +41,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
     Subcommand {
         name: "model",
-        usage: "model",
-        about: "fetch and check SmolLM2-135M-Instruct Q4_1 (94 MiB, kept in the cache folder)",
-        run: |rest| no_arguments("model", rest).and_then(|()| model::run()),
+        usage: "model [--qwen]",
+        about: "fetch and check SmolLM2-135M-Instruct Q4_1 (94 MiB, kept in the cache folder), or Qwen2.5-Coder-0.5B-Instruct (469 MiB)",
+        run: model::run,
     },
     Subcommand {
         name: "chat",

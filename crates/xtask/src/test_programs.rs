@@ -187,7 +187,7 @@ fn counted(output: &str, ended_well: bool) -> Counts {
 
 /// What the tests find in their environment: the model, and a folder that Vulkan's drivers complain about once per device.
 fn environment(command: &mut Command) -> Result<()> {
-    command.env("ADAPTER_SMOLLM2", model::path()?);
+    command.env("ADAPTER_SMOLLM2", model::path()?).env("ADAPTER_QWEN", model::QWEN.path()?);
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     }

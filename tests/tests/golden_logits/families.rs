@@ -31,7 +31,8 @@ fn other_families_equal_float64_in_every_piece_and_tier() {
                 let model = load(gpu, family, format);
                 for size in [tokens.len(), 7, 1] {
                     let mut session = session(&model);
-                    let chunks = tokens.chunks(size).flat_map(|chunk| block_on(session.logits(chunk, Rows::All)).unwrap());
+                    let chunks =
+                        tokens.chunks(size).flat_map(|chunk| block_on(session.logits(chunk, Rows::All)).unwrap());
                     let error = nmse(&chunks.collect::<Vec<_>>(), &golden(family, name));
                     println!("golden_logits::{family} {format} {tier}, pieces of {size}: {error:.1e} <= 1e-6");
                     assert!(error <= 1e-6, "{family} {format} {tier}, pieces of {size}: NMSE {error}");
@@ -92,7 +93,8 @@ fn smaller_caches_and_prefixes_of_other_families() {
         let (tokens, wanted) = (ids(family), golden(family, "logits"));
         for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
             let model = load(gpu, family, "f32");
-            for (cache_format, budget) in [(CacheFormat::F32, 1e-6), (CacheFormat::F16, 1e-5), (CacheFormat::Q8, 2e-3)] {
+            for (cache_format, budget) in [(CacheFormat::F32, 1e-6), (CacheFormat::F16, 1e-5), (CacheFormat::Q8, 2e-3)]
+            {
                 let options = SessionOptions { cache_format, exact: true, ..SessionOptions::default() };
                 let mut session = Session::new(&model, &options).unwrap();
                 let first = block_on(session.logits(&tokens, Rows::All)).unwrap();
@@ -166,7 +168,9 @@ fn the_weights_of_other_families_are_predicted() {
 #[test]
 fn what_does_not_run_is_refused_by_name() {
     let _turn = one_at_a_time();
-    for other in ["qwen2moe", "qwen3moe", "gemma", "gemma3", "phi3", "qwen2vl", "qwen3vl", "qwen", "falcon", "", "LLAMA"] {
+    for other in
+        ["qwen2moe", "qwen3moe", "gemma", "gemma3", "phi3", "qwen2vl", "qwen3vl", "qwen", "falcon", "", "LLAMA"]
+    {
         let mut writer = GgufWriter::new();
         writer.metadata("general.architecture", other);
         writer.tensor("token_embd.weight", &[32, 8], TensorType::F32);

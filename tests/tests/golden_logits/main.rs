@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 mod families;
+mod qwen;
 
 use adapter_engine::gpu::{Gpu, Tuning};
 use adapter_engine::sampler::Sampling;

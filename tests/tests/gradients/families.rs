@@ -58,13 +58,19 @@ fn packed_texts_of_other_families_have_the_gradients_of_the_plain_model() {
                 let model = load(gpu, family, format);
                 for saved_blocks in [1, adapter.n_layers] {
                     let trainer =
-                        Trainer::with_saved_blocks(&model, adapter.n_layers, adapter.adapter_len, 40, saved_blocks).unwrap();
+                        Trainer::with_saved_blocks(&model, adapter.n_layers, adapter.adapter_len, 40, saved_blocks)
+                            .unwrap();
                     let found = block_on(gradients_with(&trainer, &adapter, &batch)).unwrap();
                     let dprompts = relative(&found.dprompts, &narrow(&wanted.dprompts));
                     let dgates = relative(&found.dgates, &narrow(&wanted.dgates));
-                    println!("gradients::{family} {format} {saved_blocks} blocks saved: {dprompts:.1e} {dgates:.1e} <= 1e-4");
+                    println!(
+                        "gradients::{family} {format} {saved_blocks} blocks saved: {dprompts:.1e} {dgates:.1e} <= 1e-4"
+                    );
                     assert!((found.loss - wanted.loss).abs() <= 1e-5 * wanted.loss, "{} {}", found.loss, wanted.loss);
-                    assert!(dprompts <= 1e-4 && dgates <= 1e-4, "{family} {format} {saved_blocks}: {dprompts} {dgates}");
+                    assert!(
+                        dprompts <= 1e-4 && dgates <= 1e-4,
+                        "{family} {format} {saved_blocks}: {dprompts} {dgates}"
+                    );
                 }
             }
         }

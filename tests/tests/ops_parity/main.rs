@@ -8,6 +8,7 @@
 mod attention;
 mod backward;
 mod bench;
+mod heads;
 mod pointwise;
 mod products;
 mod sampling;
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 type Cases = fn(&mut Bench<'_>);
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, Cases); 21] = [
+const OPS: [(&str, Cases); 24] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
@@ -33,6 +34,9 @@ const OPS: [(&str, Cases); 21] = [
     ("swiglu", pointwise::swiglu),
     ("residual_add", pointwise::residual_add),
     ("kv_cache_write", attention::kv_cache_write),
+    ("kv_cache_write with norm", heads::kv_cache_write),
+    ("head_norm", heads::head_norm),
+    ("bias_add", heads::bias_add),
     ("attention", attention::attention),
     ("gated_attention", attention::gated_attention),
     ("sampling", sampling::sampling),

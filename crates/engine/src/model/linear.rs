@@ -1,9 +1,9 @@
 //! A product with frozen weights.
 
 use crate::gpu::{Buffer, GpuError, PlanBuilder};
+use crate::ops::bias_add;
 use crate::ops::matmul::{self, Epilogue, Norm, Shape};
 use crate::ops::matrix::Matrix;
-use crate::ops::bias_add;
 
 /// Frozen weights of one product, `y = w x + b`.
 #[derive(Debug, Clone)]

@@ -123,10 +123,7 @@ impl CpuLlama {
                 k: linear("k", &mut data)?,
                 v: linear("v", &mut data)?,
                 head_norms: match config.architecture.head_norm {
-                    true => Some([
-                        vector("attn_q_norm.weight", &mut data)?,
-                        vector("attn_k_norm.weight", &mut data)?,
-                    ]),
+                    true => Some([vector("attn_q_norm.weight", &mut data)?, vector("attn_k_norm.weight", &mut data)?]),
                     false => None,
                 },
                 output: matrix("attn_output.weight", &mut data)?,

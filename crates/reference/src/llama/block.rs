@@ -151,7 +151,11 @@ pub(super) fn backward(
     };
     let d = gated_attention::backward(heads, &do_, &saved.q, &prompt.k, &prompt.v, &prompt.strength, &prompt.attention);
     let dprompt = sum([
-        matmul::backward(&unnormed("attn_k", file_order(config, d.dk_prompt), &prompt.raw_k), weight("attn_k.weight"), n_channels),
+        matmul::backward(
+            &unnormed("attn_k", file_order(config, d.dk_prompt), &prompt.raw_k),
+            weight("attn_k.weight"),
+            n_channels,
+        ),
         matmul::backward(&d.dv_prompt, weight("attn_v.weight"), n_channels),
     ]);
     let dgates = kind.backward(&d.dgate, gates);
