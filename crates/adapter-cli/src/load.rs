@@ -174,15 +174,27 @@ impl Ready {
         Ok(Self { file, tokenizer, model: loaded, session, adapter: resident, load_time: start.elapsed() })
     }
 
-    /// The chat template of that name, or the model's own.
+    /// The chat template of that name; without one, that of the adapter in use, or the model's own.
     ///
     /// # Errors
     /// An unknown name or a template that does not parse.
     pub fn template(&self, name: Option<&str>) -> Result<ChatTemplate, Failure> {
-        Ok(match name {
-            Some(name) => ChatTemplate::built_in(name, &self.tokenizer)?,
-            None => ChatTemplate::from_vocab(&self.tokenizer)?,
-        })
+        let kept = self.session.adapter().and_then(|(adapter, _)| adapter.chat_template());
+        Ok(ChatTemplate::choose(name, kept, &self.tokenizer)?)
+    }
+
+    /// A sentence about the template, where it is that of the adapter in use and another one than the model's own.
+    pub fn template_note(&self, name: Option<&str>) -> Option<String> {
+        let (adapter, _) = self.session.adapter().filter(|_| name.is_none())?;
+        let kept = adapter.chat_template()?;
+        if ChatTemplate::from_vocab(&self.tokenizer).is_ok_and(|own| own.source() == kept) {
+            return None;
+        }
+        let template = ChatTemplate::name_of(kept).map_or_else(|| "its own".to_owned(), str::to_owned);
+        Some(format!(
+            "The adapter {} was trained with the chat template {template}, which is used; --template names another.",
+            crate::printable::printable(adapter.name())
+        ))
     }
 
     /// The end of a sentence about a full context, where the model could have more.

@@ -126,7 +126,12 @@ pub fn adapter_file(path: &Path, kind: Option<GateKind>, adapter_len: Option<u32
         };
         return Err(Problem::new(format!("the folder has no {WEIGHTS}: {}", folder.display()), hint));
     }
-    let file = AdapterFile::from_peft(&config, &read_small(&folder.join(WEIGHTS))?).map_err(fail)?;
+    let mut file = AdapterFile::from_peft(&config, &read_small(&folder.join(WEIGHTS))?).map_err(fail)?;
+    // Where transformers saves the template of the tokenizer that was trained with.
+    let template = folder.join("chat_template.jinja");
+    if file.chat_template.is_none() && template.is_file() {
+        file.chat_template = String::from_utf8(read_small(&template)?).ok().filter(|text| !text.trim().is_empty());
+    }
     FoundAdapter::new(called(folder), file).of_kind(kind, path)
 }
 

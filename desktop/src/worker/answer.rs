@@ -20,6 +20,7 @@ impl Engine {
     /// Answers a question.
     pub(super) fn answer(&mut self, ask: &Ask) -> Result<Answered, Problem> {
         let ready = self.ready.as_mut().ok_or_else(no_model)?;
+        ready.use_template_of(ask.adapter.get().map(|(key, _)| key))?;
         let prompt = ready.prompt(&ask.messages)?;
         let begun = match &ask.begun {
             Begun::Nothing => Vec::new(),

@@ -23,9 +23,22 @@ pub(super) struct Ready {
     pub model: Model,
     pub session: Session,
     pub adapters: Vec<(AdapterKey, Adapter)>,
+    /// Where the template comes from: the adapter of the last answer, where that has kept one.
+    kept_template: Option<String>,
 }
 
 impl Ready {
+    /// Takes the chat template that an adapter was trained with, or the model's own.
+    pub fn use_template_of(&mut self, adapter: Option<AdapterKey>) -> Result<(), Problem> {
+        let adapter = adapter.and_then(|key| self.adapters.iter().find(|(known, _)| *known == key));
+        let kept = adapter.and_then(|(_, adapter)| adapter.chat_template());
+        if kept != self.kept_template.as_deref() {
+            self.template = ChatTemplate::choose(None, kept, &self.tokenizer)?;
+            self.kept_template = kept.map(str::to_owned);
+        }
+        Ok(())
+    }
+
     /// The ids of a conversation, with the beginning of an answer at its end.
     pub fn prompt(&self, messages: &[adapter_engine::text::Message]) -> Result<Vec<u32>, Problem> {
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
@@ -192,6 +205,7 @@ impl Engine {
             model,
             session,
             adapters: Vec::new(),
+            kept_template: None,
         });
         let mut loaded = Vec::new();
         if let Some(found) = inside {
@@ -227,8 +241,10 @@ impl Engine {
     fn keep_adapter(&mut self, found: FoundAdapter, source: Option<AdapterSource>) -> Result<LoadedAdapter, Problem> {
         let ready = self.ready.as_mut().ok_or_else(no_model)?;
         let adapter = Adapter::load(&ready.model, &found.name, &found.file)?;
+        let template = adapter.chat_template().and_then(ChatTemplate::name_of);
+        let template = template.map_or_else(String::new, |name| format!(", trained with the chat template {name}"));
         let about = format!(
-            "{} gates, {} prompt tokens in layers {} to {}",
+            "{} gates, {} prompt tokens in layers {} to {}{template}",
             adapter.kind().name(),
             adapter.adapter_len(),
             adapter.first_layer(),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use adapter_engine::Session;
 use adapter_engine::answer::{self, Listener, Request, stops};
 use adapter_engine::sampler::Sampling;
-use adapter_engine::text::{Message, RenderOptions, encode_chat};
+use adapter_engine::text::{ChatTemplate, Message, RenderOptions, encode_chat};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
@@ -18,12 +18,19 @@ use crate::types::{AnswerEnd, AnswerEvent, AnswerRequest, SamplingSettings, from
 pub struct Chat {
     shared: Rc<Shared>,
     session: Session,
+    /// The chat template that the adapter in use was trained with, where it is known.
+    kept: Option<ChatTemplate>,
 }
 
 impl Chat {
     /// An empty conversation.
     pub fn new(shared: Rc<Shared>, session: Session) -> Self {
-        Self { shared, session }
+        Self { shared, session, kept: None }
+    }
+
+    /// The chat template of the adapter in use, or the model's own.
+    fn template(&self) -> &ChatTemplate {
+        self.kept.as_ref().unwrap_or(&self.shared.template)
     }
 
     fn prompt(&self, request: &AnswerRequest) -> Result<Vec<u32>, Failure> {
@@ -35,7 +42,7 @@ impl Chat {
             messages.map(|message| Message::new(message.role.clone(), message.content.clone())).collect();
         let options =
             RenderOptions { add_generation_prompt: true, date: request.date.as_deref().map(str::parse).transpose()? };
-        Ok(encode_chat(&self.shared.tokenizer, &self.shared.template, &messages, &options)?)
+        Ok(encode_chat(&self.shared.tokenizer, self.template(), &messages, &options)?)
     }
 }
 
@@ -54,6 +61,10 @@ impl Chat {
     /// Too little memory.
     #[wasm_bindgen(js_name = setAdapter)]
     pub fn set_adapter(&mut self, adapter: &Adapter, strength: f32) -> Result<(), Failure> {
+        let kept = adapter.resident.chat_template();
+        if kept != self.kept.as_ref().map(ChatTemplate::source) {
+            self.kept = kept.map(|source| ChatTemplate::new(source, &self.shared.tokenizer)).transpose()?;
+        }
         Ok(self.session.set_adapter(Some((&adapter.resident, strength)))?)
     }
 
@@ -63,6 +74,7 @@ impl Chat {
     /// None that is known.
     #[wasm_bindgen(js_name = clearAdapter)]
     pub fn clear_adapter(&mut self) -> Result<(), Failure> {
+        self.kept = None;
         Ok(self.session.set_adapter(None)?)
     }
 
@@ -92,7 +104,7 @@ impl Chat {
         let prompt = self.prompt(&request)?;
         let sampling = sampling(&request.sampling);
         // Ids stand for themselves: nothing is known of a template then.
-        let template = request.ids.is_none().then_some(&self.shared.template);
+        let template = request.ids.is_none().then(|| self.template());
         let stops = stops(template, &self.shared.tokenizer, &request.stops);
         let engines = Request {
             stops: &stops,

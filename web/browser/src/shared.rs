@@ -39,6 +39,7 @@ impl Adapter {
             first_layer: self.resident.first_layer(),
             layers: self.resident.gates().len() as u32,
             gates: self.resident.gates().to_vec(),
+            template: self.resident.chat_template().map(|kept| ChatTemplate::name_of(kept).unwrap_or("its own")),
             warning: self.warning.clone(),
         })
     }

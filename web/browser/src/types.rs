@@ -57,6 +57,8 @@ export interface AdapterInfo {
     layers: number;
     /** Strength of every head, layer by layer, activation applied. */
     gates: number[][];
+    /** The chat template it was trained with, which is used while it answers: its name, or "its own". */
+    template?: string;
     /** Something to tell the user: the adapter was made for other weights. */
     warning?: string;
 }
@@ -155,6 +157,8 @@ pub struct AdapterInfo {
     pub first_layer: u32,
     pub layers: u32,
     pub gates: Vec<Vec<f32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }

@@ -67,6 +67,9 @@ pub fn run(global: &Global, flags: &Generate) -> Result<(), Failure> {
     let prompt = prompt_text(flags)?;
     let mut ready = Ready::load(global, &flags.model, &flags.adapter)?;
     let template = if flags.raw { None } else { Some(ready.template(flags.prompt.template.as_deref())?) };
+    if let Some(note) = ready.template_note(flags.prompt.template.as_deref()).filter(|_| !flags.raw) {
+        output::note(&note);
+    }
     let ids = match &template {
         None => raw_ids(&ready, &prompt)?,
         Some(template) => chat_ids(&ready, template, flags, &prompt)?,

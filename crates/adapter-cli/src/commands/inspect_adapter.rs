@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use adapter_engine::adapter::{AdapterFile, GateKind, GateShape};
+use adapter_engine::text::ChatTemplate;
 use safetensors::SafeTensors;
 
 use crate::failure::Failure;
@@ -80,6 +81,10 @@ pub fn write_adapter(out: &mut dyn Write, name: &str, file: &AdapterFile) -> Res
     )?;
     if let Some(base) = &file.base_model {
         writeln!(out, "Made for {}", printable(base))?;
+    }
+    if let Some(template) = &file.chat_template {
+        let named = ChatTemplate::name_of(template).map_or_else(|| shortened(template, 60), str::to_owned);
+        writeln!(out, "Trained with the chat template {named}")?;
     }
     writeln!(out, "\nStrength of the prompts by layer (gates after their activation; 0 is closed)")?;
     let heads = match file.kind.shape {

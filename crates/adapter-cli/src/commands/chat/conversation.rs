@@ -67,6 +67,9 @@ impl<'a> Conversation<'a> {
             .map(|adapter| Loaded { path: path.clone(), kind: flags.adapter.gate, adapter: adapter.clone() })
             .collect();
         let current = (!adapters.is_empty()).then_some(0);
+        if let Some(note) = ready.template_note(flags.prompt.template.as_deref()) {
+            output::note(&note);
+        }
         Ok(Self {
             global,
             flags,
@@ -307,7 +310,16 @@ impl<'a> Conversation<'a> {
     /// Gives the session the adapter and strength that are set.
     fn apply_adapter(&mut self) -> Result<(), Failure> {
         let active = self.active().map(|loaded| (loaded.adapter.clone(), self.settings.strength));
-        Ok(self.ready.session.set_adapter(active.as_ref().map(|(adapter, strength)| (adapter, *strength)))?)
+        self.ready.session.set_adapter(active.as_ref().map(|(adapter, strength)| (adapter, *strength)))?;
+        // Each adapter is asked with the template it was trained with.
+        let name = self.flags.prompt.template.as_deref();
+        let template = self.ready.template(name)?;
+        if template.source() != self.template.source() {
+            let note = self.ready.template_note(name);
+            output::note(&note.unwrap_or_else(|| "The chat template is the model's own again.".to_owned()));
+        }
+        self.template = template;
+        Ok(())
     }
 
     /// Does what `/adapter` asks for and returns what to print.
