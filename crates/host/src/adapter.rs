@@ -232,6 +232,7 @@ pub fn read_small(path: &Path) -> Result<Vec<u8>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use adapter_engine::formats::{GgufWriter, TensorType};
 
     #[test]
     fn an_adapter_that_is_not_there_is_named() {
@@ -300,6 +301,26 @@ mod tests {
         refused("peft/adapter_model.safetensors", &["adapter_config.json: is missing"]);
         write("model.safetensors", &safetensors("model.layers.0.self_attn.q_proj.weight"));
         refused("model.safetensors", &["a whole model"]);
+        // As llama.cpp's convert_lora_to_gguf.py writes it, and without the key.
+        let lora_gguf = |keys: &[(&str, &str)]| {
+            let mut writer = GgufWriter::new();
+            for (key, value) in keys {
+                writer.metadata(*key, *value);
+            }
+            writer.tensor("blk.0.attn_q.weight.lora_a", &[4, 2], TensorType::F32);
+            let mut out = writer.start(Vec::new()).expect("a header");
+            out.tensor("blk.0.attn_q.weight.lora_a", &[0; 32]).expect("data");
+            out.finish().expect("a file")
+        };
+        let general = [("general.type", "adapter"), ("general.architecture", "llama")];
+        write("lora.gguf", &lora_gguf(&[general[0], general[1], ("adapter.type", "lora")]));
+        refused("lora.gguf", &["a LoRA", "adapter.type is \"lora\", expected \"llama_adapter\""]);
+        write("unsaid.gguf", &lora_gguf(&general));
+        refused("unsaid.gguf", &["a LoRA", "blk.0.attn_q.weight.lora_a"]);
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/tiny-llama/tiny-q4_1.gguf");
+        let error = adapter_file(Path::new(model), None, None).expect_err("a model alone").message;
+        let wanted = "the GGUF file holds no adapter: it is a model \"tiny-llama\" of the family \"llama\"";
+        assert!(error.starts_with(wanted), "{error}");
         write("merged/config.json", br#"{"model_type": "llama"}"#);
         write("merged/model-00001-of-00002.safetensors", b"");
         refused("merged", &["a whole model", "model_type \"llama\""]);

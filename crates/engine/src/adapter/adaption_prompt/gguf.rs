@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! general.type                          "adapter"        only in a file of its own
-//! general.architecture                  "llama"
+//! general.architecture                  the family of its model
 //! adapter.type                          "llama_adapter"
 //! adapter.llama_adapter.version         u32, 1
 //! adapter.llama_adapter.name            string
@@ -169,7 +169,7 @@ impl AdapterFile {
     pub fn to_gguf(&self, config: &Config, name: &str) -> Result<Vec<u8>, AdapterWriteError> {
         let gate_width = self.check_writable(config)?;
         let mut writer = GgufWriter::new();
-        writer.metadata("general.type", "adapter").metadata("general.architecture", "llama");
+        writer.metadata("general.type", "adapter").metadata("general.architecture", config.architecture.name);
         writer.metadata("general.name", name);
         self.describe(&mut writer, name, config, gate_width);
         let mut data = writer.start(Vec::new())?;
