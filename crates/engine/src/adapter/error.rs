@@ -146,8 +146,8 @@ impl AdapterError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::OtherMethod { .. } => {
-                "LLaMA-Adapters run here (ADAPTION_PROMPT in PEFT); an adapter of another method can be merged into its model by \
-                 the program that made it, and the merged model converted to GGUF"
+                "LLaMA-Adapters run here: if it is one, save the adapter again (ADAPTION_PROMPT in PEFT); one of another method can be \
+                 merged into its model by the program that made it, and the merged model converted to GGUF"
             }
             Self::WholeModel { .. } => {
                 "a GGUF file is loaded as a model; models of other formats are converted with llama.cpp's convert_hf_to_gguf.py"
