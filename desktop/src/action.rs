@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::state::{ModelState, Question, State, View};
 use crate::teach::Form;
 use crate::words::Remedy;
-use crate::worker::AdapterKey;
+use adapter_host::worker::AdapterKey;
 
 /// Something that is wanted.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::worker::{LiveChoice, Stop};
+use adapter_host::worker::{LiveChoice, Stop};
 
 /// An answer on its way.
 pub(crate) struct Answering {

@@ -11,7 +11,7 @@ use crate::answer_state::Answering;
 use crate::chat::{self, AnswerNote, Chat, Message, Role};
 use crate::loading::shown_name;
 use crate::state::{ModelState, State, View};
-use crate::worker::{Answered, Ask, Begun, Command, LiveChoice, Stop};
+use adapter_host::worker::{Answered, Ask, Begun, Command, LiveChoice, Stop};
 
 impl State {
     pub(crate) fn chat_mut(&mut self) -> &mut Chat {

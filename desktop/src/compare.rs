@@ -3,7 +3,7 @@
 use adapter_host::Problem;
 
 use crate::diff;
-use crate::worker::{Answered, Stop};
+use adapter_host::worker::{Answered, Stop};
 
 /// One of the two answers.
 #[derive(Debug, Default)]

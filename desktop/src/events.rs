@@ -9,7 +9,7 @@ use adapter_host::Problem;
 use crate::dialogs::Pick;
 use crate::history::History;
 use crate::state::{ModelState, Question, State, View};
-use crate::worker::{Answered, Event, LoadedModel};
+use adapter_host::worker::{Answered, Event, LoadedModel};
 
 /// An answer on its way is written to disk this often.
 const SAVE_EVERY: Duration = Duration::from_secs(3);

@@ -10,7 +10,7 @@ use adapter_host::fetch::{FetchStage, Published};
 
 use crate::offer::{Fetching, News, Offer};
 use crate::state::State;
-use crate::worker::Stop;
+use adapter_host::worker::Stop;
 
 /// The window hears of bytes no more often than this.
 const TELL: Duration = Duration::from_millis(50);

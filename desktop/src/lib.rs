@@ -1,5 +1,5 @@
 //! LLaMA-Adapter in a window: chat, adapters side by side, and teaching them. [`State`] is what the window knows; the files
-//! `*_ui.rs` draw it and say what is wanted; [`App`] is the frame around them. The engine works on a thread of its own ([`worker`]);
+//! `*_ui.rs` draw it and say what is wanted; [`App`] is the frame around them. The engine works on a thread of its own ([`adapter_host::worker`]);
 //! `main.rs` is the shell around it all.
 
 mod action;
@@ -32,7 +32,6 @@ mod teach;
 mod teach_ui;
 mod views;
 pub mod words;
-pub mod worker;
 
 pub use app::App;
 pub use compare::Compare;

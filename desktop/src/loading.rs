@@ -9,7 +9,9 @@ use adapter_host::{ModelCard, Problem, file_name};
 use crate::settings::KeptAdapters;
 use crate::state::{Loading, ModelState, State};
 use crate::words::Remedy;
-use crate::worker::{AdapterChoice, AdapterKey, AdapterSource, Command, LoadStage, LoadedAdapter, LoadedModel, Stop};
+use adapter_host::worker::{
+    AdapterChoice, AdapterKey, AdapterSource, Command, LoadStage, LoadedAdapter, LoadedModel, Stop,
+};
 
 /// What a model is called: its file, since many models are named after their training runs.
 pub(crate) fn shown_name(path: &Path) -> String {

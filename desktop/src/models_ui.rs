@@ -12,8 +12,8 @@ use crate::look;
 use crate::offer::Offer;
 use crate::state::{Loading, ModelState, Question, State, View};
 use crate::words::{bytes, count, duration, explain};
-use crate::worker::LoadStage;
 use adapter_host::ModelCard;
+use adapter_host::worker::LoadStage;
 
 /// Model, adapter and strength, in the bar above every view.
 pub(crate) fn model_bar(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {

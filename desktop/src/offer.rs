@@ -7,7 +7,7 @@ use std::time::Instant;
 use adapter_host::fetch::{FetchStage, Published, SMOLLM2};
 use adapter_host::{Problem, default_model, folders};
 
-use crate::worker::Stop;
+use adapter_host::worker::Stop;
 
 /// What a first start offers.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use adapter_engine::Sampling;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::new_id;
-use crate::worker::AdapterSource;
+use adapter_host::worker::AdapterSource;
 
 /// The file of the settings in the user's folder.
 pub const SETTINGS: &str = "desktop.json";

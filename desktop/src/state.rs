@@ -20,8 +20,8 @@ use crate::notices::Notices;
 use crate::offer::{Fetching, Offer};
 use crate::settings::Settings;
 use crate::teach::Teach;
-use crate::worker::{AdapterKey, LoadStage, LoadedAdapter, LoadedModel, Stop, Worker};
 use adapter_host::ModelCard;
+use adapter_host::worker::{AdapterKey, LoadStage, LoadedAdapter, LoadedModel, Stop, Worker};
 
 /// Frames whose times are kept.
 const FRAMES: usize = 512;

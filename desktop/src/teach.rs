@@ -6,7 +6,7 @@ use adapter_finetune::checkpoint::write_atomically;
 use adapter_finetune::metrics::Record;
 use adapter_host::{Problem, folders};
 
-use crate::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
+use adapter_host::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
 
 /// How a training stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,8 @@ mod model;
 mod problem;
 pub mod pth;
 pub mod tuning;
+#[cfg(feature = "train")]
+pub mod worker;
 
 pub use adapter::{FoundAdapter, adapter_file, built_in, fitting_adapter, is_pth, read_small};
 pub use card::ModelCard;

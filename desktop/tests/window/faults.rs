@@ -1,9 +1,9 @@
 //! What must not take the window along: a lost GPU, a bug of the engine, a damaged file, a folder that cannot be written.
 
 use adapter_desktop::chat::Role;
-use adapter_desktop::worker::Command;
 use adapter_desktop::{ModelState, Start};
 use adapter_engine::text::Message;
+use adapter_host::worker::Command;
 
 use crate::support::{Window, directly};
 

@@ -7,6 +7,7 @@ mod samples;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::{ModelFile, Problem};
 use adapter_engine::Model;
 use adapter_engine::adapter::GateKind;
 use adapter_engine::model::weight_bytes;
@@ -14,7 +15,6 @@ use adapter_engine::text::Tokenizer;
 use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs, usual};
-use adapter_host::{ModelFile, Problem};
 
 use super::{Event, Events, Stop};
 

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Problem;
 use adapter_engine::adapter::GateKind;
 use adapter_finetune::run_folder::CONFIG;
 use adapter_finetune::{RunSettings, usual};
-use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
 use super::TeachSettings;

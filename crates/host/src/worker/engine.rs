@@ -5,11 +5,11 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::{FoundAdapter, ModelCard, ModelFile, Problem, Stage, built_in, fitting_adapter};
 use adapter_engine::gpu::{Gpu, GpuOptions, Tier};
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
-use adapter_host::{FoundAdapter, ModelCard, ModelFile, Problem, Stage, built_in, fitting_adapter};
 use pollster::block_on;
 
 use super::teach::{self, Ground};

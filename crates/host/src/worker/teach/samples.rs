@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::Problem;
 use adapter_engine::adapter::AdapterFile;
 use adapter_engine::answer::{Request, answer, stops};
 use adapter_engine::sampler::Sampling;
@@ -11,7 +12,6 @@ use adapter_engine::{Adapter, Model, Session};
 use adapter_finetune::data::{Dataset, Question, Renderer};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::{RunFolder, usual};
-use adapter_host::Problem;
 use pollster::block_on;
 
 use super::{Ground, TeachEvent, of_training};

@@ -10,14 +10,14 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::Problem;
 use adapter_engine::adapter::GateKind;
 use adapter_engine::answer::Finish;
 use adapter_engine::gpu::{Gpu, GpuOptions};
 use adapter_engine::{Sampling, text};
-use adapter_host::Problem;
 use serde::{Deserialize, Serialize};
 
-use adapter_host::ModelCard;
+use crate::ModelCard;
 
 pub use teach::{Plan, TeachEnd, TeachEvent, TeachSettings};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Problem;
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_finetune::checkpoint::Checkpoint;
 use adapter_finetune::data::Renderer;
@@ -10,7 +11,6 @@ use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::metrics::{Eval, Record, Step};
 use adapter_finetune::run_folder::{self, RunFolder};
 use adapter_finetune::{Event as RunEvent, Frozen, Recipe, Run, Trainer};
-use adapter_host::Problem;
 use pollster::block_on;
 
 use super::run_file::{RunFile, read_run};

@@ -4,10 +4,10 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use crate::Problem;
 use adapter_engine::Adapter;
 use adapter_engine::answer::{self, Listener, Request, stops};
 use adapter_engine::text::Special;
-use adapter_host::Problem;
 use pollster::block_on;
 
 use super::engine::{Engine, no_model};
