@@ -83,6 +83,7 @@ impl eframe::App for Shell {
 }
 
 fn main() -> ExitCode {
+    adapter_host::surroundings::quiet_driver();
     let Flags { start, screenshot } = match flags(std::env::args().skip(1)) {
         Ok(flags) => flags,
         Err((text, 0)) => {

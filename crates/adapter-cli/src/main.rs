@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    adapter_host::surroundings::quiet_driver();
     let arguments: Vec<_> = std::env::args_os().collect();
     let outcome = match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => commands::run(&cli.command, &cli.global),

@@ -12,6 +12,7 @@ pub mod folders;
 mod model;
 mod problem;
 pub mod pth;
+pub mod surroundings;
 pub mod tuning;
 #[cfg(feature = "train")]
 pub mod worker;

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use adapter_engine::answer::{Finish, Request, stops};
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, Special, TerminalSanitizer, encode_chat};
+use adapter_host::surroundings;
 use clap::Args;
 use serde::Serialize;
 
@@ -161,7 +162,7 @@ fn prompt_text(flags: &Generate) -> Result<String, Failure> {
 fn chat_ids(ready: &Ready, template: &ChatTemplate, flags: &Generate, prompt: &str) -> Result<Vec<u32>, Failure> {
     let system = flags.prompt.system.iter().map(|text| Message::new("system", text));
     let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
-    let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+    let options = RenderOptions { add_generation_prompt: true, date: surroundings::local_time() };
     Ok(encode_chat(&ready.tokenizer, template, &messages, &options)?)
 }
 

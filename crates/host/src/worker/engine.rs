@@ -41,7 +41,7 @@ impl Ready {
 
     /// The ids of a conversation, with the beginning of an answer at its end.
     pub fn prompt(&self, messages: &[adapter_engine::text::Message]) -> Result<Vec<u32>, Problem> {
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        let options = RenderOptions { add_generation_prompt: true, date: crate::surroundings::local_time() };
         Ok(encode_chat(&self.tokenizer, &self.template, messages, &options)?)
     }
 }

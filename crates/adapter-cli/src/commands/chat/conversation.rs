@@ -9,6 +9,7 @@ use adapter_engine::answer::{Finish, Request, stops};
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, TerminalSanitizer, encode_chat};
+use adapter_host::surroundings;
 
 use super::command::{AdapterCommand, Show};
 use super::flags::Chat;
@@ -141,7 +142,7 @@ impl<'a> Conversation<'a> {
         }
         let system = self.settings.system.iter().map(|text| Message::new("system", text));
         let all: Vec<Message> = system.chain(self.messages.iter().cloned()).collect();
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        let options = RenderOptions { add_generation_prompt: true, date: surroundings::local_time() };
         let ids = encode_chat(&self.ready.tokenizer, &self.template, &all, &options)?;
         let limit = self.ready.session.context() as usize;
         if ids.len() >= limit {
