@@ -3,43 +3,19 @@
 // Shapes:     w [N,C] in tiles of 8 rows; x [T,C]; y [T,Y] with Y = y_stride. C = 32 * n_blocks.
 // Dispatch:   a workgroup is 8 lanes and owns ROWS tiles (a lane a row of each) for TOKENS tokens; no barriers. For CPU
 //             adapters, which run 8 lanes as one vector: a block is dequantized once for all tokens. matmul_tiled.wgsl is the twin for wide GPUs.
-// Variants:   X = broadcast (subgroups of at least 8) | storage.  EPILOGUE = store | add | swiglu (tiles alternate gate, up).
+// Variants:   X = broadcast (subgroups of at least 8) | storage.  EPILOGUE, BIAS: shared/epilogue.wgsl.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
-struct Params {
-    n_rows: u32,     // N of this part
-    n_tiles: u32,    // ceil(N / 8)
-    n_blocks: u32,   // C / 32
-    y_offset: u32,   // column of y where the part's first row goes
-    y_stride: u32,   // columns of y
-    n_tokens: u32,   // T
-    n_token_tiles: u32, // ceil(T / TOKENS)
-    band: u32,       // token tiles that take turns before the next rows come
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#import product
 #import ${FORMAT}
-#import silu
+#import epilogue
 #import band
-
-fn write(token: u32, row: u32, value: f32) {
-    if token >= params.n_tokens || row >= params.n_rows { return; }
-    let at = token * params.y_stride + params.y_offset + row;
-#if EPILOGUE == add
-    y[at] += value;
-#else
-    y[at] = value;
-#end
-}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
     let last_tile = params.n_tiles - 1u;
-    let at = place_in_bands(linear, params.n_token_tiles, last_tile / ${ROWS}u + 1u, params.band);
+    let at = place_in_bands(linear, params.n_token_tiles, last_tile / ${ROWS}u + 1u, params.share);
     let first_token = at.x * ${TOKENS}u;
     let first_tile = at.y * ${ROWS}u;
     let last_token = params.n_tokens - 1u;
@@ -85,7 +61,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #if EPILOGUE == swiglu
 #for r in 0..PAIRS
     if first_tile + ${2*r+1}u <= last_tile {
-        write(first_token + ${t}u, (first_tile / 2u + ${r}u) * 8u + lane, silu(sum${2*r}_${t}) * sum${2*r+1}_${t});
+        write_pair(first_token + ${t}u, (first_tile / 2u + ${r}u) * 8u + lane, sum${2*r}_${t}, sum${2*r+1}_${t});
     }
 #end
 #else

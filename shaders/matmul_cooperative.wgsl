@@ -4,51 +4,28 @@
 // Dispatch:   a workgroup of 128 threads owns 8 tiles of rows and 64 tokens. Half of the threads dequantize a block each into
 //             workgroup memory, the others copy x; then SUBGROUPS subgroups, 4 / PIECES along the rows and COLUMNS along the tokens,
 //             multiply matrices of SIZE x SIZE in f16 and add them up in f32.
-// Variants:   SIZE = 8 | 16; EPILOGUE = store | add | swiglu (tiles alternate gate, up). The subgroups of some GPUs may be smaller
+// Variants:   SIZE = 8 | 16; EPILOGUE, BIAS: shared/epilogue.wgsl. The subgroups of some GPUs may be smaller
 //             than the widest, which SUBGROUPS counts: then STAGES is more, and those beyond SUBGROUPS repeat the last one's work.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
 enable f16;
 enable wgpu_cooperative_matrix;
-struct Params {
-    n_rows: u32,
-    n_tiles: u32,
-    n_blocks: u32,
-    y_offset: u32,
-    y_stride: u32,
-    n_tokens: u32,
-    n_token_tiles: u32, // ceil(T / 64)
-    unused: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f16>>; // [T, C/4]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
-@group(0) @binding(5) var<storage, read> scale: array<f32>; // [T]
+#import product
 #import ${FORMAT}
-#import silu
+#import epilogue
 const W_PITCH = 40u; // 32 channels, and 8 more so that neighbouring rows lie in other banks
 const X_PITCH = 40u;
 var<workgroup> w_slab: array<f16, 2560>; // [64 rows, W_PITCH]
 var<workgroup> x_slab: array<f16, 2560>; // [64 tokens, X_PITCH]
 var<workgroup> stage: array<f32, ${16*SIZE*STAGES}>; // a subgroup: [SIZE tokens, 16 rows]
 
-fn leave(at: u32, tile_row: u32, token: u32) {
+fn leave(at: u32, row: u32, token: u32) {
+    if token >= params.n_tokens { return; }
 #if EPILOGUE == swiglu
     // 8 rows of gate, 8 of up.
-    let row = ((tile_row & ~15u) >> 1u) + (tile_row & 7u);
-    if token >= params.n_tokens || row >= params.n_rows || (tile_row & 8u) != 0u { return; }
-    let value = silu(scale[token] * stage[at]) * (scale[token] * stage[at + 8u]);
+    if (row & 8u) != 0u { return; }
+    write_pair(token, ((row & ~15u) >> 1u) + (row & 7u), scale[token] * stage[at], scale[token] * stage[at + 8u]);
 #else
-    let row = tile_row;
-    if token >= params.n_tokens || row >= params.n_rows { return; }
-    let value = scale[token] * stage[at];
-#end
-    let to = token * params.y_stride + params.y_offset + row;
-#if EPILOGUE == add
-    y[to] += value;
-#else
-    y[to] = value;
+    write(token, row, scale[token] * stage[at]);
 #end
 }
 

@@ -2,27 +2,13 @@
 // Source:     the product of every linear layer; the layout is described in shaders/README.md ("Weights").
 // Shapes:     w [N,C] in tiles of 8 rows; x [T,C]; y [T,Y] with Y = y_stride. C = 32 * n_blocks.
 // Dispatch:   LANES threads share a row: each owns BLOCKS blocks of the channels and keeps its inputs of TOKENS tokens in
-//             registers, so that nothing but weights is loaded from row to row. A workgroup owns `tiles` tiles (an even
+//             registers, so that nothing but weights is loaded from row to row. A workgroup owns `share` tiles (an even
 //             number), CHUNK of them between two barriers, after which the lanes' shares are added up.
-// Variants:   TOKENS = 1 | 4.  EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
+// Variants:   TOKENS = 1 | 4.  EPILOGUE, BIAS: shared/epilogue.wgsl.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
-struct Params {
-    n_rows: u32,     // N of this part
-    n_tiles: u32,    // ceil(N / 8)
-    n_blocks: u32,   // C / 32
-    y_offset: u32,   // column of y where the part's first row goes
-    y_stride: u32,   // columns of y
-    n_tokens: u32,   // T
-    n_token_tiles: u32, // ceil(T / TOKENS)
-    tiles: u32,      // tiles of a workgroup
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [T, C/4]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
+#import product
 #import ${FORMAT}
-#import silu
+#import epilogue
 var<workgroup> shares: array<f32, ${8*CHUNK*TOKENS*LANES}>; // [rows of a chunk, TOKENS, LANES]
 
 // The sum of a row's shares, always in the same order: the same input gives the same bits.
@@ -33,23 +19,13 @@ fn total(row: u32, t: u32) -> f32 {
     return sum;
 }
 
-fn write(token: u32, row: u32, value: f32) {
-    if token >= params.n_tokens || row >= params.n_rows { return; }
-    let at = token * params.y_stride + params.y_offset + row;
-#if EPILOGUE == add
-    y[at] += value;
-#else
-    y[at] = value;
-#end
-}
-
 @compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let linear = group.y * groups.x + group.x;
     let first_token = (linear % params.n_token_tiles) * ${TOKENS}u;
-    let first_tile = (linear / params.n_token_tiles) * params.tiles;
-    let end_tile = min(first_tile + params.tiles, params.n_tiles); // the same for the whole workgroup, as barriers need it
+    let first_tile = (linear / params.n_token_tiles) * params.share;
+    let end_tile = min(first_tile + params.share, params.n_tiles); // the same for the whole workgroup, as barriers need it
     let last_token = params.n_tokens - 1u;
     let last_block = params.n_blocks - 1u;
     let stride = params.n_blocks * 8u;
@@ -99,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let row = i / ${TOKENS}u;
             let t = i % ${TOKENS}u;
             let gate = (row >> 3u) * 16u + (row & 7u); // its up is a tile further
-            write(first_token + t, chunk * 4u + row, silu(total(gate, t)) * total(gate + 8u, t));
+            write_pair(first_token + t, chunk * 4u + row, total(gate, t), total(gate + 8u, t));
         }
 #else
         for (var i = lane; i < n_rows * ${TOKENS}u; i += ${LANES}u) {

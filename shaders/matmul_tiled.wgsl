@@ -3,45 +3,18 @@
 // Shapes:     as matmul.wgsl.
 // Dispatch:   a workgroup of 64 threads owns 8 tiles of rows and 64 tokens; every thread dequantizes one block of a step
 //             into workgroup memory (16 KiB in all, the WebGPU minimum) and owns 8 x 8 results.
-// Variants:   EPILOGUE = store | add | swiglu (tiles alternate gate, up). TILES = f32 | f16: in f16 both tiles take half the room and
+// Variants:   EPILOGUE, BIAS: shared/epilogue.wgsl. INPUT = f32 | f16: in f16 both tiles take half the room and
 //             half the time to read; x comes from half_rows.wgsl. Products in f16, too, would be off by 2e-7 each, but 30 layers
 //             of them move a logit of SmolLM2 by more than 0.02.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
-#if TILES == f16
+#if INPUT == f16
 enable f16;
 #end
-struct Params {
-    n_rows: u32,
-    n_tiles: u32,
-    n_blocks: u32,
-    y_offset: u32,
-    y_stride: u32,
-    n_tokens: u32,
-    n_token_tiles: u32, // ceil(T / 64)
-    unused: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<${TILES}>>; // [T, C/4]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [T, Y]
-#if TILES == f16
-@group(0) @binding(5) var<storage, read> scale: array<f32>; // [T]
-#end
+#import product
 #import ${FORMAT}
-#import silu
-var<workgroup> w_slab: array<vec4<${TILES}>, 512>; // [8 vec4 of channels, 64 rows]
-var<workgroup> x_slab: array<vec4<${TILES}>, 512>; // [8 vec4 of channels, 64 tokens]
-
-fn write(token: u32, row: u32, value: f32) {
-    if token >= params.n_tokens || row >= params.n_rows { return; }
-    let at = token * params.y_stride + params.y_offset + row;
-#if EPILOGUE == add
-    y[at] += value;
-#else
-    y[at] = value;
-#end
-}
+#import epilogue
+var<workgroup> w_slab: array<vec4<${INPUT}>, 512>; // [8 vec4 of channels, 64 rows]
+var<workgroup> x_slab: array<vec4<${INPUT}>, 512>; // [8 vec4 of channels, 64 tokens]
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -62,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let w = dequantize_block(load_tile, b, lane);
         let x_at = (load_token * params.n_blocks + b) * 8u;
 #for i in 0..8
-#if TILES == f16
+#if INPUT == f16
         w_slab[${64*i}u + index] = vec4<f16>(w[${i}]);
 #else
         w_slab[${64*i}u + index] = w[${i}];
@@ -87,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     let last_tile = params.n_tiles - 1u;
 #for t in 0..8
-#if TILES == f16
+#if INPUT == f16
     let scale${t} = scale[min(first_token + ${8*t}u + column, params.n_tokens - 1u)];
 #for r in 0..8
     sum${r}_${t} *= scale${t};
@@ -96,8 +69,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #if EPILOGUE == swiglu
 #for r in 0..4
     if first_tile + ${2*r+1}u <= last_tile {
-        write(first_token + ${8*t}u + column, (first_tile / 2u + ${r}u) * 8u + lane,
-              silu(sum${2*r}_${t}) * sum${2*r+1}_${t});
+        write_pair(first_token + ${8*t}u + column, (first_tile / 2u + ${r}u) * 8u + lane,
+                   sum${2*r}_${t}, sum${2*r+1}_${t});
     }
 #end
 #else

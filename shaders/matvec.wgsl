@@ -5,28 +5,11 @@
 // Variants:   X = broadcast (subgroups of at least 8: a block of x is one load a lane) | storage.
 //             NORM = 1: x goes through an RMS norm first (arXiv:1910.07467, eq. 4): its weights are multiplied in as x is read,
 //             its scale, which is the same for all channels, at the end.
-//             EPILOGUE = store | add (residual) | swiglu (tiles alternate gate, up).
+//             EPILOGUE, BIAS: shared/epilogue.wgsl.
 // Twin:       crates/reference/src/matmul.rs      Budget: NMSE <= 1e-6 to the product with the dequantized weights.
-struct Params {
-    n_rows: u32,     // N of this part
-    n_tiles: u32,    // ceil(N / 8)
-    n_blocks: u32,   // C / 32
-    y_offset: u32,   // where the part's first row goes
-    eps: f32,        // of the norm
-    x_first: u32,    // where x starts, in vec4: with NORM one row of several
-    unused0: u32,
-    unused1: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_q: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> weight_s: array<u32>;
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [C/4]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-#if NORM
-@group(0) @binding(5) var<storage, read> norm: array<vec4<f32>>; // [C/4]
-#end
+#import product
 #import ${FORMAT}
-#import silu
+#import epilogue
 #if SLICES == 1
 #else
 var<workgroup> partial: array<f32, ${WG*ROWS}>;
@@ -34,15 +17,6 @@ var<workgroup> partial: array<f32, ${WG*ROWS}>;
 var<workgroup> partial_squares: array<f32, ${WG}>;
 #end
 #end
-
-fn write_row(row: u32, value: f32) {
-    if row >= params.n_rows { return; }
-#if EPILOGUE == add
-    y[params.y_offset + row] += value;
-#else
-    y[params.y_offset + row] = value;
-#end
-}
 
 @compute @workgroup_size(${WG})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -122,12 +96,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #if EPILOGUE == swiglu
 #for r in 0..PAIRS
     if first_tile + ${2*r+1}u <= last_tile {
-        write_row((first_tile / 2u + ${r}u) * 8u + lane, silu(sum${2*r}) * sum${2*r+1});
+        write_pair(0u, (first_tile / 2u + ${r}u) * 8u + lane, sum${2*r}, sum${2*r+1});
     }
 #end
 #else
 #for r in 0..ROWS
-    if first_tile + ${r}u <= last_tile { write_row((first_tile + ${r}u) * 8u + lane, sum${r}); }
+    if first_tile + ${r}u <= last_tile { write(0u, (first_tile + ${r}u) * 8u + lane, sum${r}); }
 #end
 #end
 }

@@ -28,3 +28,8 @@ fn byte_at(unit: vec4<u32>, index: u32) -> u32 {
 fn signed_byte_at(unit: vec4<u32>, index: u32) -> f32 {
     return f32(i32(byte_at(unit, index) << 24u) >> 24u);
 }
+// A scale and a minimum (or an offset), f16 both. WGSL lets a GPU take subnormal halves for 0, which many scales are: the self-test
+// finds such a GPU. A scale that has a word of its own is stored as a float for that reason.
+fn two_halves(word: u32) -> vec2<f32> {
+    return unpack2x16float(word);
+}

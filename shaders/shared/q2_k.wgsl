@@ -10,7 +10,7 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let unit = weight_q[(super_block * 5u + (part >> 1u)) * 8u + lane]; // 64 weights: two words for each block of 32
     let w = select(unit.xy, unit.zw, (part & 1u) == 1u);
     let scales = weight_q[(super_block * 5u + 4u) * 8u + lane];
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]);
+    let d = two_halves(weight_s[super_block * 8u + lane]);
     let first = byte_at(scales, 2u * part);
     let second = byte_at(scales, 2u * part + 1u);
     let scale = d.x * vec2(f32(first & 15u), f32(second & 15u));

@@ -1,6 +1,6 @@
 // Q3_K: super-blocks of 256: 16 groups of 16 weights of 3 bits with a 6-bit signed scale, f16 d;
 // w = (d * scale) * (q - 4).
-// Units of 16 bytes in weight_q and words in weight_s: 7 (4 of the low two bits, 2 of the third bit, 1 of signed scale bytes) and 1 (d) a block of 256.
+// Units of 16 bytes in weight_q and words in weight_s: 7 (4 of the low two bits, 2 of the third bit, 1 of signed scale bytes) and 1 (d as f32) a block of 256.
 #import bits
 #import dot_values
 #import parts_whole
@@ -11,7 +11,7 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let w = select(unit.xy, unit.zw, (part & 1u) == 1u);
     let high = weight_q[(super_block * 7u + 4u + (part >> 2u)) * 8u + lane][part & 3u]; // bit i is bit 2 of weight i
     let scales = weight_q[(super_block * 7u + 6u) * 8u + lane];
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]).x;
+    let d = bitcast<f32>(weight_s[super_block * 8u + lane]);
     let scale = d * vec2(signed_byte_at(scales, 2u * part), signed_byte_at(scales, 2u * part + 1u));
     return array<vec4<f32>, 8>(
         scale.x * (fields(w.x, 3u) + four_bits(high, 4.0) - vec4(4.0)),

@@ -1,5 +1,5 @@
 // Q4_0: 32 weights of 4 bits and one f16 scale d; w = d * (q - 8).
-// Units of 16 bytes in weight_q and words in weight_s: 1 and 1 (d) a block of 32.
+// Units of 16 bytes in weight_q and words in weight_s: 1 and 1 (d as f32) a block of 32.
 #import bits
 #import dot_values
 #import parts_dequantize
@@ -7,7 +7,7 @@ const PLACE = PER_BYTE;
 fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
-    let scale = unpack2x16float(weight_s[at]).x;
+    let scale = bitcast<f32>(weight_s[at]);
     let h = w >> vec4(4u);
     return Parts(array<vec4<f32>, 8>(
         fields_in_place(w.x, 15u), fields_in_place(w.y, 15u), fields_in_place(w.z, 15u), fields_in_place(w.w, 15u),
@@ -18,7 +18,7 @@ fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec
              x4: vec4<f32>, x5: vec4<f32>, x6: vec4<f32>, x7: vec4<f32>, x_sum: f32) -> f32 {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
-    let scale = unpack2x16float(weight_s[at]);
+    let scale = bitcast<f32>(weight_s[at]);
     let h = w >> vec4(4u);
     var v = fields_in_place(w.x, 15u) * x0;
     v = fma(fields_in_place(w.y, 15u), x1, v);
@@ -29,5 +29,5 @@ fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec
     v = fma(fields_in_place(h.z, 15u), x6, v);
     v = fma(fields_in_place(h.w, 15u), x7, v);
     v *= PER_BYTE;
-    return scale.x * ((v.x + v.y) + (v.z + v.w) - 8.0 * x_sum);
+    return scale * ((v.x + v.y) + (v.z + v.w) - 8.0 * x_sum);
 }

@@ -7,7 +7,7 @@ const PLACE = PER_BYTE;
 fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
-    let scale = unpack2x16float(weight_s[at]);
+    let scale = two_halves(weight_s[at]);
     let h = w >> vec4(4u);
     return Parts(array<vec4<f32>, 8>(
         fields_in_place(w.x, 15u), fields_in_place(w.y, 15u), fields_in_place(w.z, 15u), fields_in_place(w.w, 15u),
@@ -18,7 +18,7 @@ fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec
              x4: vec4<f32>, x5: vec4<f32>, x6: vec4<f32>, x7: vec4<f32>, x_sum: f32) -> f32 {
     let at = (tile * params.n_blocks + b) * 8u + lane;
     let w = weight_q[at];
-    let scale = unpack2x16float(weight_s[at]);
+    let scale = two_halves(weight_s[at]);
     let h = w >> vec4(4u);
     var v = fields_in_place(w.x, 15u) * x0;
     v = fma(fields_in_place(w.y, 15u), x1, v);

@@ -10,7 +10,7 @@ fn block_parts(tile: u32, b: u32, lane: u32) -> Parts {
     let part = b & 7u;
     let w = weight_q[(super_block * 9u + part) * 8u + lane];
     let scales = weight_q[(super_block * 9u + 8u) * 8u + lane]; // 8 scales, then 8 minimums
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]);
+    let d = two_halves(weight_s[super_block * 8u + lane]);
     let h = w >> vec4(4u);
     return Parts(array<vec4<f32>, 8>(
         fields_in_place(w.x, 15u), fields_in_place(w.y, 15u), fields_in_place(w.z, 15u), fields_in_place(w.w, 15u),

@@ -6,7 +6,7 @@
 fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let block = tile * params.n_blocks + b;
     let w = weight_q[block * 8u + lane];
-    let scale = unpack2x16float(weight_s[block * 16u + lane]);
+    let scale = two_halves(weight_s[block * 16u + lane]);
     let high = weight_s[block * 16u + 8u + lane]; // bit i is bit 4 of weight i
     let h = w >> vec4(4u);
     return array<vec4<f32>, 8>(

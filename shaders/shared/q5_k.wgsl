@@ -10,7 +10,7 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let w = weight_q[(super_block * 11u + part) * 8u + lane];
     let high = weight_q[(super_block * 11u + 8u + (part >> 2u)) * 8u + lane][part & 3u]; // bit i is bit 4 of weight i
     let scales = weight_q[(super_block * 11u + 10u) * 8u + lane]; // 8 scales, then 8 minimums
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]);
+    let d = two_halves(weight_s[super_block * 8u + lane]);
     let scale = d.x * f32(byte_at(scales, part));
     let minimum = d.y * f32(byte_at(scales, part + 8u));
     let h = w >> vec4(4u);

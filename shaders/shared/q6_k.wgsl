@@ -1,6 +1,6 @@
 // Q6_K: super-blocks of 256: 16 groups of 16 weights of 6 bits with an 8-bit signed scale, f16 d;
 // w = (d * scale) * (q - 32).
-// Units of 16 bytes in weight_q and words in weight_s: 13 (8 of the low four bits, 4 of the high two, 1 of signed scale bytes) and 1 (d) a block of 256.
+// Units of 16 bytes in weight_q and words in weight_s: 13 (8 of the low four bits, 4 of the high two, 1 of signed scale bytes) and 1 (d as f32) a block of 256.
 #import bits
 #import dot_values
 #import parts_whole
@@ -11,7 +11,7 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let unit = weight_q[(super_block * 13u + 8u + (part >> 1u)) * 8u + lane];
     let high = select(unit.xy, unit.zw, (part & 1u) == 1u);
     let scales = weight_q[(super_block * 13u + 12u) * 8u + lane];
-    let d = unpack2x16float(weight_s[super_block * 8u + lane]).x;
+    let d = bitcast<f32>(weight_s[super_block * 8u + lane]);
     let scale = d * vec2(signed_byte_at(scales, 2u * part), signed_byte_at(scales, 2u * part + 1u));
     let h = w >> vec4(4u);
     return array<vec4<f32>, 8>(

@@ -1,5 +1,5 @@
 // Q8_0: 32 weights of 8 bits and one f16 scale d; w = d * q.
-// Units of 16 bytes in weight_q and words in weight_s: 2 and 1 (d) a block of 32.
+// Units of 16 bytes in weight_q and words in weight_s: 2 and 1 (d as f32) a block of 32.
 #import bits
 #import dot_values
 #import parts_whole
@@ -7,7 +7,7 @@ fn dequantize_block(tile: u32, b: u32, lane: u32) -> array<vec4<f32>, 8> {
     let block = tile * params.n_blocks + b;
     let w0 = weight_q[block * 16u + lane];
     let w1 = weight_q[block * 16u + 8u + lane];
-    let scale = unpack2x16float(weight_s[block * 8u + lane]).x;
+    let scale = bitcast<f32>(weight_s[block * 8u + lane]);
     return array<vec4<f32>, 8>(
         scale * signed_bytes(w0.x),
         scale * signed_bytes(w0.y),
@@ -24,7 +24,7 @@ fn dot_block(tile: u32, b: u32, lane: u32, x0: vec4<f32>, x1: vec4<f32>, x2: vec
     let block = tile * params.n_blocks + b;
     let w0 = weight_q[block * 16u + lane];
     let w1 = weight_q[block * 16u + 8u + lane];
-    let scale = unpack2x16float(weight_s[block * 8u + lane]).x;
+    let scale = bitcast<f32>(weight_s[block * 8u + lane]);
     var v = signed_bytes(w0.x) * x0;
     v = fma(signed_bytes(w0.y), x1, v);
     v = fma(signed_bytes(w0.z), x2, v);

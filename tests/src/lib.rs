@@ -11,7 +11,7 @@ use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::{Gguf, ReadAtFile};
 use adapter_engine::gpu::{Gpu, GpuOptions, Tuning};
-use adapter_engine::tuning::Slot;
+use adapter_engine::ops::matmul::Slot;
 use safetensors::SafeTensors;
 
 /// A file of `tests/data`.

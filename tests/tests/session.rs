@@ -12,7 +12,7 @@ use adapter_engine::session::{MAX_GUESSED, Rows, SessionOptions, memory};
 use adapter_engine::text::{Shown, Tokenizer, VocabSource, decode};
 use adapter_engine::{Adapter, Error, Model, Sampling, Session};
 use adapter_tests::{
-    baseline_gpu, gpu, ids, json, load, load_tiny, one_at_a_time, same_bits, smollm2_path, tiny_adapter,
+    baseline_gpu, gpu, ids, json, like_a_gpu, load, load_tiny, one_at_a_time, same_bits, smollm2_path, tiny_adapter,
 };
 use pollster::block_on;
 
@@ -73,6 +73,22 @@ fn guessed_tokens_are_those_of_one_at_a_time() {
             }
             assert!(right > 50 && guessed > right, "{format}: {right} of {guessed} were right");
         }
+    }
+}
+
+/// Checking several tokens at once costs more than it gains on most GPUs: it is done where somebody asks for it.
+#[test]
+fn nothing_is_guessed_unless_asked_for() {
+    let _guard = one_at_a_time();
+    for gpu in [gpu(), baseline_gpu(), like_a_gpu()] {
+        let model = load_tiny(gpu, "q4_1");
+        let prompt = &prompts()[0];
+        let mut usual = Session::new(&model, &SessionOptions::default()).expect("a session");
+        let (wanted, guesses) = answer(&mut usual, prompt, 40);
+        assert_eq!(guesses, (0, 0), "{}", gpu.tier());
+        let (found, (guessed, _)) = answer(&mut session(&model, MAX_GUESSED, 0), prompt, 40);
+        assert!(guessed > 0, "{}", gpu.tier());
+        assert_eq!(found, wanted, "{}", gpu.tier());
     }
 }
 

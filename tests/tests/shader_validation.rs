@@ -3,13 +3,12 @@
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
 use adapter_engine::formats::{Layout, TensorType};
-use adapter_engine::gpu::{BindingKind, Constants, KERNELS, MatrixUnits, constants, reflect_bindings, shader_source};
-use adapter_engine::ops::matmul::{BackwardVariant, Epilogue, Input, Tiles, Variant};
+use adapter_engine::gpu::{
+    BindingKind, Constants, FRAGMENTS, KERNELS, Kernel, constants, reflect_bindings, shader_source,
+};
+use adapter_engine::ops::matmul::{BackwardVariant, Epilogue, VARIANTS};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-
-/// Matrix units: NVIDIA's, AMD's, Intel's, Apple's, lavapipe's, and odd ones.
-const UNITS: [(u32, (u32, u32)); 6] =
-    [(16, (32, 32)), (16, (32, 64)), (16, (8, 32)), (8, (32, 32)), (8, (8, 8)), (16, (16, 128))];
+use std::collections::BTreeSet;
 
 /// (kernel, constants, whether it may use subgroups)
 fn variants() -> Vec<(&'static str, Constants, bool)> {
@@ -17,44 +16,23 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
     for tensor_type in TensorType::supported() {
         let layout = Layout::of(tensor_type).unwrap();
         all.push(("embedding", constants([("FORMAT", layout.fragment.to_owned())]), false));
-        for epilogue in [Epilogue::Store, Epilogue::Add, Epilogue::Swiglu] {
-            for x in [Input::Broadcast, Input::Storage] {
-                for (rows, slices, wg) in [(4, 1, 8), (8, 1, 8), (2, 8, 64)] {
-                    // A subgroup's sum is the whole workgroup's, or there is none.
-                    for norm in [false, true].into_iter().filter(|norm| !norm || x == Input::Storage || wg == 8) {
-                        let variant = Variant::Matvec { x, rows, slices, wg };
-                        let (kernel, constants) = variant.kernel(&layout, epilogue, norm);
-                        all.push((kernel, constants, x == Input::Broadcast));
+        for variant in VARIANTS.iter().flat_map(|kind| (kind.examples)()) {
+            for epilogue in [Epilogue::Store, Epilogue::Add, Epilogue::Swiglu] {
+                for norm in [false, true].into_iter().take(1 + usize::from(variant.norms())) {
+                    // A bias is added where no format is known any more: two of them stand for all.
+                    let biases = [false, true].into_iter();
+                    let both = matches!(tensor_type, TensorType::F16 | TensorType::Q4_K);
+                    for bias in biases.take(1 + usize::from(both)) {
+                        let (kernel, constants) = variant.kernel(&layout, epilogue, norm, bias);
+                        all.push((kernel, constants, variant.needs_subgroups()));
                     }
                 }
-                for (rows, tokens) in [(4, 4), (4, 8), (8, 16)] {
-                    let (kernel, constants) = Variant::Registers { x, rows, tokens }.kernel(&layout, epilogue, false);
-                    all.push((kernel, constants, x == Input::Broadcast));
-                }
-            }
-            // Short and long rows of one token and of many.
-            let lanes = [(1, 256), (1, 8192), (2, 256), (2, 12_288)].map(|(t, c)| Variant::lanes(t, c, 16).unwrap());
-            let tiled = [Tiles::F32, Tiles::F16].map(|tiles| Variant::Tiled { tiles });
-            for variant in lanes.into_iter().chain(tiled) {
-                let (kernel, constants) = variant.kernel(&layout, epilogue, false);
-                all.push((kernel, constants, false));
-            }
-            for (size, subgroups) in UNITS {
-                let variant = Variant::Cooperative(MatrixUnits { size, subgroups });
-                let (kernel, constants) = variant.kernel(&layout, epilogue, false);
-                all.push((kernel, constants, true));
             }
         }
-        let octets = [1, 4].map(|octets| (BackwardVariant::Tokens { octets }, true));
-        let tiled = [Tiles::F32, Tiles::F16].map(|tiles| (BackwardVariant::Tiled { tiles }, false));
-        let units =
-            UNITS.map(|(size, subgroups)| (BackwardVariant::Cooperative(MatrixUnits { size, subgroups }), true));
-        for (variant, subgroups) in
-            [(BackwardVariant::Registers, false)].into_iter().chain(tiled).chain(units).chain(octets)
-        {
+        for variant in BackwardVariant::examples() {
             for (add, wide) in [(false, false), (true, true)] {
                 let (kernel, constants) = variant.kernel(&layout, add, wide);
-                all.push((kernel, constants, subgroups));
+                all.push((kernel, constants, variant.needs_subgroups()));
             }
         }
     }
@@ -197,7 +175,7 @@ fn every_variant_is_valid_wgsl() {
 #[test]
 fn shaders_keep_off_what_wgsl_does_not_promise() {
     let mut findings = Vec::new();
-    for kernel in KERNELS {
+    for kernel in KERNELS.iter().chain(FRAGMENTS) {
         for (number, line) in kernel.text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for word in ["sin(", "cos(", "tanh(", "inf", "nan", "atomicAdd(&sum", "f16("] {
@@ -209,6 +187,20 @@ fn shaders_keep_off_what_wgsl_does_not_promise() {
         }
     }
     assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+/// A shader that is in no table would never be validated, nor counted in what a remembered self-test is about.
+#[test]
+fn every_shader_on_disk_is_in_a_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
+    let on_disk = |below: &str| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(folder.join(below)).unwrap().map(|entry| entry.unwrap().path());
+        let shaders = entries.filter(|path| path.extension().is_some_and(|extension| extension == "wgsl"));
+        shaders.map(|path| format!("{below}{}", path.file_stem().unwrap().to_string_lossy())).collect()
+    };
+    let names = |table: &[Kernel]| -> BTreeSet<String> { table.iter().map(|part| part.name.to_owned()).collect() };
+    assert_eq!(names(KERNELS), on_disk(""));
+    assert_eq!(names(FRAGMENTS), on_disk("shared/"));
 }
 
 #[test]

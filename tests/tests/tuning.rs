@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
+use adapter_engine::check::inputs::{self, Scales};
+use adapter_engine::check::tuning::{measure, measure_slots};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{Gpu, GpuOptions, PlanBuilder, Tier, Tuning};
-use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Shape, Variant};
+use adapter_engine::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Operands, Shape, Slot, Variant};
 use adapter_engine::ops::matrix::Matrix;
-use adapter_engine::self_test;
-use adapter_engine::tuning::{Slot, measure, measure_slots};
 use adapter_tests::{gpu, one_at_a_time, same_bits, uniform};
 
 /// What a product gives with a choice.
@@ -17,7 +17,8 @@ fn product(gpu: &Gpu, variant: Variant, matrix: &Matrix, x: &[f32], n_tokens: u3
     let y = gpu.buffer("y", n as u64 * 4).expect("memory");
     let shape = Shape { n_tokens, y_stride: matrix.n_rows, y_offset: 0 };
     let mut plan = PlanBuilder::new(gpu);
-    matmul::launch_variant(&mut plan, variant, matrix, &x, &y, shape, Epilogue::Store).expect("a plan");
+    let operands = Operands::new(matrix, &x, &y, shape, Epilogue::Store);
+    matmul::launch_variant(&mut plan, variant, operands).expect("a plan");
     let plan = plan.build().expect("a plan");
     let mut encoder = gpu.encoder();
     plan.encode(gpu, &mut encoder);
@@ -35,16 +36,18 @@ fn no_choice_changes_a_bit() {
     }
     let mut compared = 0;
     for tier in tiers {
-        for slot in Slot::ALL {
+        // What prompts are computed from may round: `tiles_that_do_not_work_are_not_chosen` and `golden_logits.rs` bound that.
+        for slot in Slot::ALL.into_iter().filter(|slot| *slot != Slot::Tiles) {
             let (n_rows, n_tokens) = match slot {
-                Slot::Tiles | Slot::Matvec | Slot::Lanes => (203, 1),
+                Slot::Tiles => continue,
+                Slot::Matvec | Slot::Lanes => (203, 1),
                 Slot::MatvecManyRows => (MANY_ROWS as usize + 3, 1),
                 Slot::Matmul => (203, 9),
                 Slot::MatmulManyTokens => (75, MANY_TOKENS + 3),
             };
             let n_cols = 160;
-            let bytes = self_test::weights(TensorType::Q4_1, n_rows * n_cols);
-            let matrix = self_test::matrix(gpu, TensorType::Q4_1, &bytes, [n_rows, n_cols]).expect("a matrix");
+            let bytes = inputs::weights(TensorType::Q4_1, n_rows * n_cols, Scales::Ordinary);
+            let matrix = inputs::matrix(gpu, TensorType::Q4_1, &bytes, [n_rows, n_cols]).expect("a matrix");
             let x = uniform(7, n_tokens as usize * n_cols, -2.0, 2.0);
             let results: Vec<(Variant, Vec<f32>)> = (0..slot.choices(tier).len())
                 .map(|choice| {

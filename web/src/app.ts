@@ -211,13 +211,10 @@ class App {
     if (this.lost) engine.close();
     Object.assign(this, { loaded: undefined, adapters: [], adapter: undefined, lost: false, source, used: 0 });
     this.adapterSources.clear();
-    const kernels = await kernelsHere();
-    const [stamp, tuned] = [`self-test|${nameOf(source)}|${kernels}`, `tuning|${kernels}`];
-    const tuning = await chats.loadSetting<string>(tuned);
+    const checked = await checkedBefore("self-test", source);
     const options = {
       context: this.settings.context,
-      skipSelfTest: (await chats.loadSetting<boolean>(stamp)) === true,
-      ...(tuning === undefined ? {} : { tuning }),
+      ...checked.options,
       signal: loading.abort.signal,
       onProgress: (event: { stage: LoadStage; done: number; total: number }) => {
         if (loading.stage !== event.stage) loading.since = performance.now();
@@ -226,7 +223,7 @@ class App {
       },
     };
     const loaded = await engine.load(file, options);
-    await Promise.all([chats.saveSetting(stamp, true), chats.saveSetting(tuned, loaded.tuning)]);
+    await checked.keep(loaded.tuning);
     this.#last = source.kind === "stored" ? source.model.key : undefined;
     await chats.saveSetting("model", this.#last);
     this.loaded = loaded;
@@ -533,6 +530,17 @@ const nameOf = (source: ModelSource) => source.kind === "stored" ? source.model.
 async function kernelsHere(): Promise<string> {
   const info = (await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }))?.info;
   return [navigator.userAgent, info?.vendor, info?.architecture, info?.device, info?.description, __KERNELS__].join("|");
+}
+
+/** What is known of this GPU from before: whether the kernels of a chat, or of a training, passed with this model, and which are the
+ * fastest. `keep` remembers both. */
+export async function checkedBefore(what: "self-test" | "training self-test", source: ModelSource) {
+  const kernels = await kernelsHere();
+  const [stamp, tuned] = [`${what}|${nameOf(source)}|${kernels}`, `tuning|${kernels}`];
+  const tuning = await chats.loadSetting<string>(tuned);
+  const skipSelfTest = (await chats.loadSetting<boolean>(stamp)) === true;
+  const keep = (found: string) => Promise.all([chats.saveSetting(stamp, true), chats.saveSetting(tuned, found)]);
+  return { options: { skipSelfTest, ...(tuning === undefined ? {} : { tuning }) }, keep };
 }
 
 export const app = new App();

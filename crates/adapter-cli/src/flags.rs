@@ -45,8 +45,8 @@ pub struct ModelFlags {
     /// How keys and values are kept: f16 takes half the memory, q8 a quarter, and both round
     #[arg(long, value_name = "FORMAT", default_value = "f32")]
     pub kv: Kv,
-    /// Guess up to N tokens from what was said before and check them at once, at temperature 0; 0: never [default: what gains
-    /// on this GPU]
+    /// Guess up to N tokens from what was said before and check them at once, at temperature 0: for text that repeats itself
+    /// [default: 0, never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_GUESSED)))]
     pub prompt_lookup: Option<u32>,
 }

@@ -108,6 +108,17 @@ impl ModelFile {
     }
 }
 
+/// Checks the kernels of a training on the model's GPU where that was not done before, with a word to whoever looks.
+///
+/// # Errors
+/// As [`adapter_host::checked_devices::before_training`].
+pub fn before_training(model: &Model) -> Result<(), Failure> {
+    let shown = output::bar(1, "Checking the GPU's kernels for training, once for each driver");
+    let checked = adapter_host::checked_devices::before_training(model.gpu(), model.formats(), || shown.tick());
+    shown.finish_and_clear();
+    Ok(checked?)
+}
+
 /// `{path}` opened for reading by position.
 ///
 /// # Errors

@@ -39,17 +39,16 @@
 
 pub mod adapter;
 pub mod answer;
+pub mod check;
 mod error;
 pub mod formats;
 pub mod gpu;
 pub mod model;
 pub mod ops;
 pub mod sampler;
-pub mod self_test;
 pub mod session;
 pub mod text;
 pub mod train;
-pub mod tuning;
 
 pub use adapter::Adapter;
 pub use error::Error;

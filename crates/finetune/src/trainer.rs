@@ -196,8 +196,10 @@ impl Trainer {
     /// Learns from one batch. A step whose loss or gradient is not finite changes nothing but the counters.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] at the third such step in a row; a batch that does not fit, a lost GPU.
+    /// [`TrainError::Diverged`] at the third such step in a row; a batch that does not fit, a lost GPU, and as
+    /// [`Frozen::require_right_kernels`]: gradients that are wrong would be learnt without a word.
     pub async fn train(&mut self, batch: &Batch) -> Result<StepReport, TrainError> {
+        self.frozen.require_right_kernels().await?;
         let loss = self.frozen.loss(self.trainable.applied()?, self.trainable.method(), batch)?;
         let mut gradients = loss.backward();
         let missing = || TrainError::Burn { doing: "computing gradients", reason: "a gradient is missing".to_owned() };
@@ -251,8 +253,9 @@ impl Trainer {
     /// Mean cross entropy of one batch, without learning from it.
     ///
     /// # Errors
-    /// A batch that does not fit, a lost GPU.
+    /// A batch that does not fit, a lost GPU, and as [`Frozen::require_right_kernels`].
     pub async fn loss(&self, batch: &Batch) -> Result<f32, TrainError> {
+        self.frozen.require_right_kernels().await?;
         // burn's `detach` leaves `require_grad` on, and with it the backward pass of the frozen model.
         let applied = self.trainable.applied()?.detach().set_require_grad(false);
         let loss = self.frozen.loss(applied, self.trainable.method(), batch)?;

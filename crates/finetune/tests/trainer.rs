@@ -289,6 +289,36 @@ fn eight_rows_are_learnt_by_heart() {
     assert!(last < first / 4.0, "{first} to {last}");
 }
 
+/// A driver that miscompiles a kernel of the gradients would teach something wrong without a word: nothing is learnt there.
+#[test]
+fn a_gpu_with_a_wrong_kernel_is_not_trained_on() {
+    let _guard = one_at_a_time();
+    for (kernel, text, replacement) in [
+        ("rms_norm_backward", "params.eps", "0.1"),
+        ("swiglu_backward", "dy[at] * gate", "1.01 * dy[at] * gate"),
+        ("attention_backward_kv", "params.scale", "(params.scale * 1.01)"),
+        ("cross_entropy", "params.scale", "(params.scale * 1.01)"),
+    ] {
+        let poison = Some((kernel, text, replacement));
+        let gpu = adapter_tests::open(&GpuOptions { poison, ..GpuOptions::default() });
+        let frozen = GpuLlama::new(&load_tiny(&gpu, "q4_1"), 3, 10, 256).expect("a trainer");
+        let frozen = Frozen::Gpu(Arc::new(frozen));
+        let shape = shape(&frozen, GateKind::PAPER);
+        let mut trainer = Trainer::new(frozen, shape, plain_recipe(10), 0).expect("a trainer");
+        let before = block_on(trainer.adapter()).expect("an adapter");
+        for error in [block_on(trainer.train(&eight_rows())).err(), block_on(trainer.loss(&eight_rows())).err()] {
+            let error = error.unwrap_or_else(|| panic!("a wrong {kernel} was trained with"));
+            let said = error.to_string();
+            assert!(said.contains(kernel) && said.contains("wrong numbers"), "{said}");
+            assert!(said.contains(&gpu.summary().name), "{said}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("driver")), "{:?}", error.hint());
+        }
+        assert_eq!(trainer.step(), 0, "{kernel}");
+        let after = block_on(trainer.adapter()).expect("an adapter");
+        assert!(adapter_tests::same_bits(&before.prompts, &after.prompts), "{kernel}");
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let _guard = one_at_a_time();

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adapter_engine::Model;
+use adapter_engine::check::self_test::Set;
 use adapter_engine::formats::{Gguf, ReadAtFile};
 use adapter_engine::gpu::Gpu;
 use adapter_engine::model::Config;
@@ -87,12 +88,12 @@ impl ModelFile {
             }
             tuning::renew(gpu)?;
         }
-        let formats = checked_devices::formats(self.gguf.tensors());
-        if !checked_devices::is_remembered(gpu, &formats) {
+        let formats = self.gguf.formats();
+        if !checked_devices::is_remembered(gpu, Set::Forward, &formats) {
             if progress(Stage::Kernels, 0, 1).is_break() {
                 return Err(adapter_engine::Error::Cancelled.into());
             }
-            checked_devices::require(gpu, &formats)?;
+            checked_devices::require(gpu, Set::Forward, &formats)?;
         }
         let mut weights = |done, total| progress(Stage::Weights, done, total);
         Model::load(gpu, &self.gguf, &self.source, &mut weights).map_err(|error| Problem::from(error).at(&self.path))

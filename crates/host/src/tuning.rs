@@ -1,11 +1,12 @@
-//! How products are cut up on a GPU, measured when it answers for the first time and kept until the driver or the kernels
+//! Tile shapes of products on a GPU, measured when it answers for the first time and kept until the driver or the kernels
 //! change.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
+use adapter_engine::check::tuning::{Measured, measure};
 use adapter_engine::gpu::{Gpu, Tuning};
-use adapter_engine::tuning::{Measured, Slot, measure};
+use adapter_engine::ops::matmul::Slot;
 use pollster::block_on;
 
 use crate::{Problem, checked_devices, folders};

@@ -5,6 +5,7 @@ mod imports;
 use adapter_tests::data;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     data("").join("../..").canonicalize().expect("the repository")
@@ -52,6 +53,83 @@ fn every_folder_is_named_and_every_named_folder_exists() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Files git tracks; none where the sources came without git.
+fn tracked() -> Vec<PathBuf> {
+    if !root().join(".git").exists() {
+        return Vec::new();
+    }
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git runs");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let names = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect()
+}
+
+/// What is large and no text is test data or a picture of the README: everything else belongs to where it is made.
+#[test]
+fn no_large_binary_is_tracked() {
+    const MOST: u64 = 1 << 20;
+    let large = tracked().into_iter().filter(|path| {
+        let apart = path.starts_with("tests/data") || path.starts_with("docs");
+        let whole = root().join(path);
+        // A file that was just deleted is still in the index.
+        let size = fs::metadata(&whole).map_or(0, |meta| meta.len());
+        !apart && size > MOST && std::str::from_utf8(&fs::read(&whole).expect("readable")).is_err()
+    });
+    let large: Vec<_> = large.collect();
+    assert!(large.is_empty(), "over {MOST} bytes and no text: {large:?}");
+    let archives = ["whl", "zip", "gz", "tgz", "xz", "zst", "7z", "jar", "exe", "dll", "so", "a", "o", "wasm"];
+    let strays = tracked().into_iter().filter(|path| {
+        !path.starts_with("tests/data") && path.extension().is_some_and(|end| archives.iter().any(|name| *name == end))
+    });
+    let strays: Vec<_> = strays.collect();
+    assert!(strays.is_empty(), "built or packed elsewhere: {strays:?}");
+}
+
+#[test]
+fn the_licences_are_there() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    assert!(manifest.contains("license = \"MIT OR Apache-2.0\""), "the manifest names both");
+    for (file, word) in [("LICENSE-MIT", "Permission is hereby granted"), ("LICENSE-APACHE", "Apache License")] {
+        let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(text.contains(word), "{file}");
+    }
+}
+
+/// Every line of a folder's Rust files that has one of these texts, comments left out.
+fn lines_with(folder: &str, texts: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a source file");
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if texts.iter().any(|text| code.contains(text)) {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// An op does not know who checks or tunes it.
+#[test]
+fn ops_never_name_check() {
+    let named = lines_with("crates/engine/src/ops", &["check::", "self_test", "tuning::"]);
+    assert!(named.is_empty(), "{}", named.join("\n"));
+    let named = lines_with("crates/engine/src/gpu", &["check::", "ops::"]);
+    assert!(named.is_empty(), "{}", named.join("\n"));
 }
 
 /// The page speaks to users of any machine.

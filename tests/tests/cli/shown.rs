@@ -1,7 +1,7 @@
 //! What is shown: files, GPUs, help.
 
 use adapter_engine::formats::{GgufDataWriter, GgufWriter};
-use adapter_engine::tuning::Slot;
+use adapter_engine::ops::matmul::Slot;
 
 use crate::support::*;
 
@@ -61,7 +61,7 @@ fn names_in_a_file_cannot_command_a_terminal() {
     assert!(!outcome.stdout.contains(['\u{1b}', '\u{202e}', '\u{7}']));
 }
 
-/// Which cuts of the products are the fastest is measured by the first program that loads a model, and by `doctor`.
+/// Which tile shapes of the products are the fastest is measured by the first program that loads a model, and by `doctor`.
 #[test]
 fn what_was_measured_of_a_gpu_is_kept() {
     let home = Home::new();
@@ -98,6 +98,7 @@ fn doctor_names_the_gpu_that_will_be_used() {
         outcome.stdout
     );
     assert!(outcome.stdout.contains("kernels          ok"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("training kernels ok"), "{}", outcome.stdout);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::attention::{cache_order, twin_heads, variants};
 use super::bench::{Bench, F32, QUANTIZED};
-use super::products::matrix;
+use super::products::{ORDINARY, SUBNORMAL, scaled_matrix};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::Buffer;
 use adapter_engine::ops::attention::{self, BackwardOperands, Operands, Variant};
@@ -99,16 +99,19 @@ pub fn swiglu(bench: &mut Bench<'_>) {
 }
 
 pub fn matmul(bench: &mut Bench<'_>) {
-    let shapes = TensorType::supported().flat_map(|format| [(format, 41, 512, 5), (format, 44, 512, 5)]);
+    let formats = TensorType::supported;
+    let shapes = formats().flat_map(|format| [(format, 41, 512, 5, ORDINARY), (format, 44, 512, 5, ORDINARY)]);
+    let scaled = formats().filter(|format| !format.scale_offsets().is_empty());
+    let shapes = shapes.chain(scaled.map(|format| (format, 41, 512, 5, SUBNORMAL)));
     let more =
         [(1, 32, 1), (7, 64, 2), (8, 96, 3), (9, 32, 4), (36, 160, 9), (64, 32, 17), (100, 96, 130), (257, 64, 66)];
-    let more = more.map(|(n_rows, n_cols, n_tokens)| (TensorType::Q4_1, n_rows, n_cols, n_tokens));
-    for (format, n_rows, n_cols, n_tokens) in shapes.chain(more) {
-        let case = format!("matmul_backward[{format},N={n_rows},C={n_cols},T={n_tokens}]");
+    let more = more.map(|(n_rows, n_cols, n_tokens)| (TensorType::Q4_1, n_rows, n_cols, n_tokens, ORDINARY));
+    for (format, n_rows, n_cols, n_tokens, scales) in shapes.chain(more) {
+        let case = format!("matmul_backward[{format},N={n_rows},C={n_cols},T={n_tokens},scales {scales:?}]");
         if !bench.wants(&case) {
             continue;
         }
-        let (matrix, w) = matrix(bench, format, n_rows, n_cols, 7);
+        let (matrix, w) = scaled_matrix(bench, format, [n_rows, n_cols], 7, scales);
         let (dy, before) = (uniform(8, n_tokens * n_rows, -2.0, 2.0), uniform(9, n_tokens * n_cols, -3.0, 3.0));
         let dx = twin::matmul::backward(&widen(&dy), &w, n_cols);
         let shape = matmul::Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };

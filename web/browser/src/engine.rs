@@ -1,14 +1,15 @@
 //! The GPU of the browser.
 
+use adapter_engine::check::self_test::{self, Set};
+use adapter_engine::check::tuning;
 use adapter_engine::formats::Gguf;
 use adapter_engine::gpu::{Gpu, GpuOptions};
-use adapter_engine::tuning;
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use crate::blob::BlobSource;
 use crate::failure::Failure;
-use crate::model::{self, Model};
+use crate::model::Model;
 use crate::types::{GpuInfo, to_js};
 
 /// Seconds that measuring may take, about.
@@ -78,15 +79,16 @@ impl Engine {
         found.is_some()
     }
 
-    /// Compares every kernel that `file` needs with stored answers on this GPU; returns how many there were. Compiling
-    /// them takes most of the time.
+    /// Compares every kernel that a chat with `file` needs with stored answers on this GPU; returns how many formats there were.
+    /// Compiling them takes most of the time.
     ///
     /// # Errors
     /// `wrong-numbers` with the kernel's name, or a file that is no model.
     #[wasm_bindgen(js_name = selfTest)]
     pub async fn self_test(&self, file: Blob) -> Result<usize, Failure> {
-        let gguf = Gguf::read(&BlobSource::new(file)?)?;
-        Ok(model::self_test(&self.0, &gguf).await?)
+        let formats = Gguf::read(&BlobSource::new(file)?)?.formats();
+        self_test::require(&self.0, Set::Forward, &formats).await?;
+        Ok(formats.len())
     }
 
     /// Streams the weights of `file` to the GPU.
@@ -99,6 +101,14 @@ impl Engine {
         #[wasm_bindgen(unchecked_param_type = "ProgressListener")] progress: &js_sys::Function,
     ) -> Result<Model, Failure> {
         Model::load(&self.0, BlobSource::new(file)?, progress)
+    }
+}
+
+impl Engine {
+    /// The GPU itself, for what trains.
+    #[must_use]
+    pub fn engine_gpu(&self) -> &Gpu {
+        &self.0
     }
 }
 

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use adapter_engine::Session;
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateKind};
-use adapter_engine::formats::{Gguf, TensorType};
+use adapter_engine::formats::Gguf;
 use adapter_engine::gpu::{Gpu, Tier};
 use adapter_engine::model::Config;
 use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::text::{ChatTemplate, Special, Tokenizer, VocabSource};
-use adapter_engine::{Session, self_test as engine_self_test};
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
@@ -179,14 +179,6 @@ impl Model {
         let found = AdapterFile::from_gguf(&self.0.gguf, &self.0.source)?;
         found.map(|(name, file)| self.adapter(&name, &file)).transpose()
     }
-}
-
-/// Formats of the tensors that have kernels, each once.
-pub async fn self_test(gpu: &Gpu, gguf: &Gguf) -> Result<usize, adapter_engine::Error> {
-    let used = |format: &TensorType| gguf.tensors().iter().any(|tensor| tensor.tensor_type == *format);
-    let formats: Vec<TensorType> = TensorType::supported().filter(used).collect();
-    engine_self_test::require(gpu, &formats).await?;
-    Ok(formats.len())
 }
 
 /// How a chat's conversation is made.

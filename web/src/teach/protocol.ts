@@ -20,23 +20,25 @@ export interface LessonSource {
 }
 
 /** The stages before the first step. */
-export type TeachStage = "module" | "gpu" | "weights" | "asking" | "shaders";
+export type TeachStage = "module" | "gpu" | "kernels" | "weights" | "asking" | "shaders";
 
 export interface StageEvent { kind: "stage"; stage: TeachStage; done: number; total: number; }
+/** The GPU's kernels compute right; which are the fastest. */
+export interface CheckedEvent { kind: "checked"; tuning: string; }
 /** What the model answers after so many steps; before the first with no adapter. */
 export interface SampleEvent { kind: "sample"; step: number; question: string; answer: string; cut: boolean; }
 
 type With<E, T> = E extends unknown ? E & T : never;
 /** A run's events, with the time they took: `seconds` for what was done, `elapsed` since the first step began. */
-export type RunEvent = StageEvent | SampleEvent | With<TeachEvent, { seconds: number; elapsed: number }>;
+export type RunEvent = StageEvent | CheckedEvent | SampleEvent | With<TeachEvent, { seconds: number; elapsed: number }>;
 
 export interface TeachMethods {
   /** Fetches and starts the module. */
   prepare: { params: Record<string, never>; result: void; event: never };
   plan: { params: LessonSource; result: Plan; event: never };
-  /** Runs the lesson that was planned last. */
+  /** Runs the lesson that was planned last. `skipSelfTest`: it passed on this GPU before, with these kernels. */
   teach: {
-    params: { file: Blob; questions: string[]; sampleTokens: number };
+    params: { file: Blob; questions: string[]; sampleTokens: number; skipSelfTest: boolean; tuning?: string };
     result: TeachEnd;
     event: RunEvent;
   };

@@ -2,11 +2,11 @@
 
 import example from "../../../crates/finetune/src/data/example.jsonl?raw";
 import { EngineError } from "../../engine/src/index.js";
-import { app } from "../app.js";
+import { app, checkedBefore } from "../app.js";
 import { loadSetting, saveSetting } from "../chats.js";
 import { explain, type Failure } from "../failures.js";
 import { Teacher } from "./client.js";
-import type { Plan, RunEvent, StageEvent, TeachEnd, TeachSettings } from "./protocol.js";
+import type { CheckedEvent, Plan, RunEvent, StageEvent, TeachEnd, TeachSettings } from "./protocol.js";
 
 /** What the reader can set, as it is remembered. */
 export interface Draft {
@@ -184,8 +184,8 @@ export class Lesson {
   }
 
   async begin(): Promise<void> {
-    const [plan, file] = [this.plan, this.#model];
-    if (!plan || !file || this.busy) return;
+    const [plan, file, source] = [this.plan, this.#model, app.source];
+    if (!plan || !file || !source || this.busy) return;
     const steps = plan.steps;
     const mine = ++this.#runs;
     Object.assign(this, {
@@ -197,7 +197,12 @@ export class Lesson {
     this.#say(`Teaching begins: ${steps} steps.`);
     const questions = this.draft.questions.split("\n").map((line) => line.trim()).filter(Boolean);
     try {
-      const end = await this.#teacher.teach({ file, questions, sampleTokens: SAMPLE_TOKENS }, (event) => this.#heard(event, steps));
+      const checked = await checkedBefore("training self-test", source);
+      const end = await this.#teacher.teach({ file, questions, sampleTokens: SAMPLE_TOKENS, ...checked.options }, (event) => {
+        // A chat's kernels are measured the same: what was found serves both.
+        if (event.kind === "checked") void checked.keep(event.tuning).catch(app.fail);
+        else this.#heard(event, steps);
+      });
       if (mine !== this.#runs) return;
       this.last = { bytes: end.last, step: end.step };
       if (end.best && end.bestStep !== undefined) this.best = { bytes: end.best, step: end.bestStep, loss: end.bestLoss ?? NaN };
@@ -216,7 +221,7 @@ export class Lesson {
     this.changed();
   }
 
-  #heard(event: RunEvent, steps: number): void {
+  #heard(event: Exclude<RunEvent, CheckedEvent>, steps: number): void {
     switch (event.kind) {
       case "stage":
         this.stage = event;

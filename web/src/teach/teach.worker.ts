@@ -95,16 +95,22 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
     return lesson.plan();
   },
 
-  async teach({ file, questions: own, sampleTokens }, tell) {
+  async teach({ file, questions: own, sampleTokens, skipSelfTest, tuning: kept }, tell) {
     stopping = false;
     const stage = (name: TeachStage, done = 0, total = 1) => tell({ kind: "stage", stage: name, done, total });
     const { Engine } = await module();
     const run = planned();
     if (!model) {
       stage("gpu");
-      engine ??= await Engine.open();
+      const open = (engine ??= await Engine.open());
+      stage("kernels");
+      // Measured before they are checked: what is checked is what will run.
+      const tuning = kept !== undefined && open.setTuning(kept) ? kept : await open.tune(() => performance.now());
+      if (skipSelfTest) run.trustSelfTest(open);
+      else await run.selfTest(open);
+      tell({ kind: "checked", tuning });
       let told = 0;
-      model = engine.load(file, (done, total) => {
+      model = open.load(file, (done, total) => {
         const now = performance.now();
         if (now - told < 50 && done < total) return;
         told = now;

@@ -27,7 +27,7 @@ const NUMBERS: [NumberKey, string, string, string, [min: string, max: string, st
   ["seed", "Seed", "0", "The same seed gives the same run on the same machine", ["0", "4294967295", "1"]],
 ];
 
-const STAGES = { module: "Fetching the training module", gpu: "Opening the GPU", weights: "Streaming the weights to the GPU", asking: "Asking before anything is learnt", shaders: "Compiling shaders and taking the first step" };
+const STAGES = { module: "Fetching the training module", gpu: "Opening the GPU", kernels: "Checking the GPU's kernels, once for each browser", weights: "Streaming the weights to the GPU", asking: "Asking before anything is learnt", shaders: "Compiling shaders and taking the first step" };
 
 const lesson = new Lesson();
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use adapter_browser::{BlobSource, Failure, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
 use adapter_engine::answer::stops;
-use adapter_engine::formats::Gguf;
+use adapter_engine::formats::{Gguf, TensorType};
 use adapter_engine::gpu::Tier;
 use adapter_engine::model::{Config, weight_bytes};
 use adapter_engine::session::{self, SessionOptions};
@@ -229,6 +229,11 @@ impl Lesson {
         let longest = self.dataset.report.training.max_len.max(self.dataset.report.validation.max_len);
         let longest = u32::try_from(longest).unwrap_or(max_tokens);
         self.sample_context_of(longest, usual::SAMPLE_TOKENS)
+    }
+
+    /// Formats of the model's tensors.
+    pub(crate) fn formats(&self) -> Vec<TensorType> {
+        self.gguf.formats()
     }
 
     /// The model as adapters remember it.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use adapter_browser::{Failure, Model, to_js};
+use adapter_browser::{Engine, Failure, Model, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel};
+use adapter_engine::check::self_test::{self, Set};
 use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::{Event, Frozen, Run};
 use js_sys::{Function, Promise, Reflect, Uint8Array};
@@ -16,6 +17,26 @@ use crate::types::{TeachEnd, TeachEvent};
 
 #[wasm_bindgen]
 impl Lesson {
+    /// Compares every kernel that only a training runs with stored answers on this GPU. Those of a chat passed in the chat's worker,
+    /// before there could be a lesson.
+    ///
+    /// # Errors
+    /// `wrong-numbers` with the kernel's name.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub async fn self_test(&self, engine: &Engine) -> Result<(), Failure> {
+        let (gpu, formats) = (engine.engine_gpu(), self.formats());
+        self_test::trust(gpu, Set::Forward, &formats);
+        Ok(self_test::ensure(gpu, Set::Training, &formats).await?)
+    }
+
+    /// Takes [`Self::self_test`] for passed: it was, on this GPU, with these kernels.
+    #[wasm_bindgen(js_name = trustSelfTest)]
+    pub fn trust_self_test(&self, engine: &Engine) {
+        for set in Set::ALL {
+            self_test::trust(engine.engine_gpu(), set, &self.formats());
+        }
+    }
+
     /// Runs it on the GPU of `model`. `listener` hears of every step and validation, and the run waits for what it returns: a
     /// page can ask the model something in between, or stop. A stopped run waits until it is told to go on or to end.
     ///

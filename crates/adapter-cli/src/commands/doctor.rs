@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
+use adapter_engine::check::self_test::{self, Set};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{AdapterSummary, Gpu, GpuError};
-use adapter_engine::self_test;
 use adapter_host::folders;
 use pollster::block_on;
 
@@ -46,7 +46,8 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 type Check = fn(&Gpu, &Global) -> Result<String, Failure>;
 
 /// All checks, in the order in which they are run.
-const CHECKS: &[(&str, Check)] = &[("memory", memory), ("tuning", tuning), ("kernels", kernels)];
+const CHECKS: &[(&str, Check)] =
+    &[("memory", memory), ("tuning", tuning), ("kernels", kernels), ("training kernels", gradients)];
 
 /// Bytes that go to the GPU come back as they were.
 fn memory(gpu: &Gpu, _: &Global) -> Result<String, Failure> {
@@ -89,18 +90,27 @@ fn tuning(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
     })
 }
 
-/// Every kernel in every format computes what it should.
+/// Every kernel of a chat in every format computes what it should.
 fn kernels(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
+    self_test(gpu, global, Set::Forward)
+}
+
+/// Every kernel of a training in every format computes what it should.
+fn gradients(gpu: &Gpu, global: &Global) -> Result<String, Failure> {
+    self_test(gpu, global, Set::Training)
+}
+
+fn self_test(gpu: &Gpu, global: &Global, set: Set) -> Result<String, Failure> {
     let formats: Vec<TensorType> = TensorType::supported().collect();
-    let checks = block_on(self_test::run(gpu, &formats))?;
+    let checks = block_on(self_test::run(gpu, set, &formats))?;
     let wrong: Vec<String> = checks
         .iter()
         .filter(|check| !check.good)
-        .map(|check| format!("{} (NMSE {:.1e})", check.name, check.error))
+        .map(|check| format!("{}: NMSE {:.1e}", check.kernel(), check.error))
         .collect();
     if global.verbose {
         for check in &checks {
-            output::note(&format!("  {:<34} NMSE {:.1e}", check.name, check.error));
+            output::note(&format!("  {:<44} NMSE {:.1e}", check.name, check.error));
         }
     }
     if wrong.is_empty() {

@@ -188,6 +188,13 @@ impl Gguf {
         elements.into_iter().max_by_key(|(_, elements)| *elements).map_or("", |(name, _)| name)
     }
 
+    /// Formats of its tensors that the engine has kernels for, each once.
+    #[must_use]
+    pub fn formats(&self) -> Vec<TensorType> {
+        let used = |format: &TensorType| self.tensors.iter().any(|tensor| tensor.tensor_type == *format);
+        TensorType::supported().filter(used).collect()
+    }
+
     /// The tensor of this name, if there is one.
     #[must_use]
     pub fn find_tensor(&self, name: &str) -> Option<&TensorInfo> {

@@ -113,6 +113,20 @@ impl TensorType {
         self.row().map_or(0, |row| row.4)
     }
 
+    /// Where in a block its f16 numbers lie: the scale, and the minimum or offset where there is one. Empty for types without, and
+    /// for those the engine cannot compute with.
+    #[must_use]
+    pub fn scale_offsets(self) -> &'static [usize] {
+        match self {
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 => &[0],
+            Self::Q4_1 | Self::Q5_1 | Self::Q4_K | Self::Q5_K => &[0, 2],
+            Self::Q2_K => &[80, 82],
+            Self::Q3_K => &[108],
+            Self::Q6_K => &[208],
+            Self::F32 | Self::F16 | Self::BF16 | Self::Other(_) => &[],
+        }
+    }
+
     /// Whether the engine can compute with this type.
     #[must_use]
     pub fn is_supported(self) -> bool {

@@ -2,17 +2,23 @@
 
 mod buffer;
 mod device;
+mod error;
 mod kernel;
+mod list;
 mod plan;
 mod preprocess;
 mod profile;
+mod tier;
 
 pub use buffer::Buffer;
-pub use device::{AdapterSummary, Gpu, GpuError, GpuOptions, MatrixUnits, Tier, Tuning};
+pub use device::{Gpu, GpuOptions};
+pub use error::GpuError;
 pub use kernel::{BindingKind, FRAGMENTS, KERNELS, Kernel, Pipeline, reflect_bindings, shader_source};
+pub use list::AdapterSummary;
 pub use plan::{Arg, Plan, PlanBuilder, Step, fold_groups};
 pub use preprocess::{Constants, PreprocessError, preprocess};
 pub use profile::{KernelTime, Profile};
+pub use tier::{MatrixUnits, Tier, Tuning};
 
 /// The constants of a variant: `constants([("ROWS", 4.to_string())])`.
 pub fn constants<const N: usize>(pairs: [(&'static str, String); N]) -> Constants {

@@ -63,13 +63,13 @@ pub struct PlanBuilder<'g> {
     pending: Vec<Pending>,
     cuts: Vec<usize>,
     params: Vec<u8>,
-    rounded: bool,
+    f16_products: bool,
 }
 
 impl<'g> PlanBuilder<'g> {
     /// An empty plan on `gpu`.
     pub fn new(gpu: &'g Gpu) -> Self {
-        Self { gpu, pending: Vec::new(), cuts: Vec::new(), params: Vec::new(), rounded: false }
+        Self { gpu, pending: Vec::new(), cuts: Vec::new(), params: Vec::new(), f16_products: false }
     }
 
     /// The GPU the plan is for.
@@ -80,14 +80,14 @@ impl<'g> PlanBuilder<'g> {
     /// The same plan, in which an op may (or may not, as at first) round its inputs to f16 where that was measured to be faster
     /// on this GPU: what the results are for does not need their last bits.
     #[must_use]
-    pub fn rounded(mut self, rounded: bool) -> Self {
-        self.rounded = rounded;
+    pub fn f16_products(mut self, f16_products: bool) -> Self {
+        self.f16_products = f16_products;
         self
     }
 
-    /// See [`PlanBuilder::rounded`].
-    pub fn may_round(&self) -> bool {
-        self.rounded
+    /// See [`PlanBuilder::f16_products`].
+    pub fn takes_f16_products(&self) -> bool {
+        self.f16_products
     }
 
     /// Adds one launch of a kernel's variant.
@@ -199,6 +199,11 @@ impl Plan {
     /// The variants it launches, in order.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.launches.iter().map(|launch| launch.pipeline.label.as_str())
+    }
+
+    /// The kernels it launches, in order.
+    pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
+        self.launches.iter().map(|launch| launch.pipeline.kernel)
     }
 
     /// Adds all launches to `encoder`: one pass, or one a launch when the GPU was opened with `profile`.

@@ -157,7 +157,7 @@ pub struct Prompt<'a> {
     pub cache: &'a PromptCache,
     /// A
     pub adapter_len: u32,
-    /// Whether long prompts may be multiplied in f16: see [`PlanBuilder::rounded`].
+    /// Whether long prompts may be multiplied in f16: see [`PlanBuilder::f16_products`].
     pub f16_products: bool,
 }
 
@@ -325,7 +325,7 @@ impl Block {
         let Prompt { embeddings, product, cache, adapter_len, f16_products } = prompt;
         let heads = config.heads();
         let shape = Shape { n_tokens: adapter_len, y_stride: heads.qkv_width(), y_offset: 0 };
-        let mut plan = PlanBuilder::new(gpu).rounded(f16_products);
+        let mut plan = PlanBuilder::new(gpu).f16_products(f16_products);
         self.qkv.launch(&mut plan, embeddings, product, shape, Epilogue::Store)?;
         plan.build()?.encode(gpu, encoder);
         cache.copy_from_product(encoder, product, heads, adapter_len);

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::formats::{Gguf, ReadAt};
+use crate::formats::{Gguf, ReadAt, TensorType};
 use crate::gpu::{Buffer, Gpu};
 use crate::ops::matrix::Matrix;
 
@@ -40,6 +40,7 @@ pub(crate) struct Loaded {
     pub(crate) output_norm: Buffer,
     pub(crate) output: Option<Matrix>,
     damaged: Vec<(String, u64)>,
+    formats: Vec<TensorType>,
 }
 
 impl Model {
@@ -73,7 +74,16 @@ impl Model {
         gpu.submit(gpu.encoder());
         gpu.wait()?;
         let gpu = gpu.clone();
-        Ok(Self(Arc::new(Loaded { gpu, config, embedding, blocks, output_norm, output, damaged })))
+        Ok(Self(Arc::new(Loaded {
+            gpu,
+            config,
+            embedding,
+            blocks,
+            output_norm,
+            output,
+            damaged,
+            formats: gguf.formats(),
+        })))
     }
 
     /// Sizes.
@@ -84,6 +94,11 @@ impl Model {
     /// The GPU it lies on.
     pub fn gpu(&self) -> &Gpu {
         &self.0.gpu
+    }
+
+    /// Formats of its file's tensors: what the self-test is asked about.
+    pub fn formats(&self) -> &[TensorType] {
+        &self.0.formats
     }
 
     /// Tensors with scales that are not finite, and how many: such a file computes nonsense.

@@ -43,8 +43,8 @@ pub struct SessionOptions {
     /// Tokens of a prompt computed at once; `None`: what was measured to be fast, 120 on a CPU adapter (16 without subgroups),
     /// 512 on a GPU. However many, a submit stays short: the layers are cut into several.
     pub prefill_chunk: Option<u32>,
-    /// Tokens that prompt lookup may guess at a time (at most [`MAX_GUESSED`], 0: none), where the most likely token is taken;
-    /// `None`: what was measured to gain on this kind of adapter.
+    /// Tokens that prompt lookup may guess at a time (at most [`MAX_GUESSED`]), where the most likely token is taken; `None` and 0:
+    /// none, since a step for several tokens costs more than most texts gain.
     ///
     /// Where the text repeats what was said before, the model checks several guessed tokens in one step (Saxena 2023, prompt
     /// lookup decoding; Leviathan et al. 2023, arXiv:2211.17192). The ids are those of one token at a time, up to the rounding
@@ -111,7 +111,7 @@ impl Session {
         let apart = model.0.blocks.iter().any(|block| matches!(block.gate_up, GateUp::Apart { .. }));
         let sizes = Sizes { config, context, chunk, apart };
         let buffers = Buffers::make(sizes, |what, bytes| gpu.buffer(what, bytes))?;
-        let guessed = options.prompt_lookup.unwrap_or(lookup::default_guessed(gpu.tier()));
+        let guessed = options.prompt_lookup.unwrap_or(lookup::DEFAULT_GUESSED);
         Ok(Self {
             context,
             chunk,

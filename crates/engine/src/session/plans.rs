@@ -135,7 +135,7 @@ fn blocks(
     n_tokens: u32,
     exact: bool,
 ) -> Result<Plan, Error> {
-    let mut plan = PlanBuilder::new(model.gpu()).rounded(!exact);
+    let mut plan = PlanBuilder::new(model.gpu()).f16_products(!exact);
     embedding::launch(&mut plan, &model.0.embedding, ids, &buffers.x, n_tokens)?;
     let n = stretches(conversation.capacity);
     let splits = Stretches { n, sums: &buffers.kv_split_sums, stats: &buffers.kv_split_stats };

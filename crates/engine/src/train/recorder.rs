@@ -11,7 +11,7 @@ pub(super) struct Recorder<'g> {
 }
 
 impl<'g> Recorder<'g> {
-    /// `rounded`: see [`PlanBuilder::rounded`].
+    /// `rounded`: see [`PlanBuilder::f16_products`].
     pub(super) fn new(gpu: &'g Gpu, rounded: bool) -> Self {
         Self { gpu, encoder: gpu.encoder(), recorded_macs: 0, rounded }
     }
@@ -22,7 +22,7 @@ impl<'g> Recorder<'g> {
         macs: u64,
         fill: impl FnOnce(&mut PlanBuilder<'_>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
-        let mut plan = PlanBuilder::new(self.gpu).rounded(self.rounded);
+        let mut plan = PlanBuilder::new(self.gpu).f16_products(self.rounded);
         fill(&mut plan)?;
         plan.build()?.encode(self.gpu, &mut self.encoder);
         self.recorded_macs += macs;

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use adapter_engine::check::self_test;
 use adapter_engine::gpu::Gpu;
 use adapter_engine::model::Config;
 use adapter_engine::train::{Batch, Operands, Trainer};
@@ -88,6 +89,14 @@ impl GpuLlama {
     /// The burn device, with autodiff.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// As [`super::Frozen::require_right_kernels`].
+    pub(super) async fn require_right_kernels(&self) -> Result<(), TrainError> {
+        for set in self_test::Set::ALL {
+            self_test::ensure(self.model.gpu(), set, self.model.formats()).await?;
+        }
+        Ok(())
     }
 
     /// As [`super::Frozen::loss`].

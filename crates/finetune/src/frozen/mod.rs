@@ -52,6 +52,19 @@ impl Frozen {
         }
     }
 
+    /// Before anything is computed with it: that the GPU's kernels compute right, those of gradients as well. Once an open GPU;
+    /// programs that [remember](adapter_engine::check::self_test::trust) a pass spare it.
+    ///
+    /// # Errors
+    /// A kernel that computes wrong numbers, with its name and the GPU's; a GPU that fails.
+    pub async fn require_right_kernels(&self) -> Result<(), TrainError> {
+        match self {
+            Self::Gpu(llama) => llama.require_right_kernels().await,
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Cpu(_) => Ok(()),
+        }
+    }
+
     /// Mean cross entropy `[1]` over the targets of `batch`, with an adapter of `method`: its numbers as the blocks take them, in
     /// the order of [`Method::applied`].
     ///

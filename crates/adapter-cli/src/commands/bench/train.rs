@@ -113,6 +113,7 @@ pub(super) fn run(global: &Global, flags: &Bench, file: &ModelFile) -> Result<()
 
 /// A trainer for `steps` measured steps and the one before them.
 fn trainer(model: &Model, shape: AdapterShape, rows: TrainRows, f16: bool, steps: u32) -> Result<Trainer, Failure> {
+    load::before_training(model)?;
     let step = train::Trainer::new(model, shape.n_layers, shape.adapter_len, rows.n_rows * rows.n_tokens)?;
     let llama = GpuLlama::of(step.rounded(f16))?;
     let recipe = Recipe::new(LEARNING_RATE, 0, u64::from(steps) + 1);

@@ -166,6 +166,7 @@ fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result
         Backend::Wgpu => {
             let gpu = load::gpu(global, false)?;
             let model = inputs.file.load(&gpu)?;
+            load::before_training(&model)?;
             let step = train::Trainer::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?;
             Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(inputs.flags.f16))?))
         }

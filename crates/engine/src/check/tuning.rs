@@ -1,106 +1,28 @@
-//! How products are cut up on this GPU: a small table of choices, measured once for each driver in about a second.
+//! Tile shapes of products on this GPU: a small table of choices, measured once for each driver in about a second.
 //!
-//! Only cuts that add up in the same order are in it, so that no choice changes a bit of any answer: a run resumes exactly,
-//! and what was measured elsewhere cannot matter. The one exception, [`Slot::Tiles`], is for prompts, which a plan
-//! [may round](PlanBuilder::rounded): what it offers has to be right on this very GPU before it may be faster.
+//! Only shapes that add up in the same order are in it, so that no choice changes a bit of any answer: a run resumes exactly,
+//! and what was measured elsewhere cannot matter. The one exception, [`Slot::Tiles`], is for prompts, where a plan
+//! [takes products of f16](PlanBuilder::f16_products): what it offers has to be right on this very GPU before it may be faster.
 
+use super::inputs::{self, Scales};
 use crate::Error;
 use crate::formats::TensorType;
 use crate::gpu::{Buffer, Gpu, GpuError, Plan, PlanBuilder, Tier, Tuning};
-use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Shape, Variant};
+use crate::ops::matmul::{self, Epilogue, MANY_ROWS, MANY_TOKENS, Operands, Shape, Slot, Variant};
 use crate::ops::matrix::Matrix;
-use crate::self_test;
 
-/// What is decided, a row of the table each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// What a product of a prompt is computed from on a GPU that has f16: where it gains most, so it is measured first.
-    Tiles,
-    /// A product with one token and fewer than [`MANY_ROWS`] rows.
-    Matvec,
-    /// A product with one token and that many rows or more.
-    MatvecManyRows,
-    /// A product in registers with fewer than [`MANY_TOKENS`] tokens.
-    Matmul,
-    /// A product in registers with that many tokens or more.
-    MatmulManyTokens,
-    /// The workgroups a product of [`Variant::Lanes`] is spread over.
-    Lanes,
-}
-
-impl Slot {
-    /// All there are, in the order of the table.
-    pub const ALL: [Self; 6] =
-        [Self::Tiles, Self::Matvec, Self::MatvecManyRows, Self::Matmul, Self::MatmulManyTokens, Self::Lanes];
-
-    /// In words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tiles => "prompts",
-            Self::Matvec => "one token",
-            Self::MatvecManyRows => "one token, many rows",
-            Self::Matmul => "some tokens",
-            Self::MatmulManyTokens => "many tokens",
-            Self::Lanes => "workgroups",
-        }
-    }
-
-    /// The choices on such a GPU, the usual one first: `[tiles of 8 rows a thread, threads a workgroup]` for one token, `[tiles
-    /// a thread, tokens a thread]` for many, `[workgroups, 0]` for lanes, `[bits a number, 1: matrix units]` for tiles. One
-    /// choice: nothing to decide there.
-    #[must_use]
-    pub fn choices(self, tier: Tier) -> &'static [[u32; 2]] {
-        match (self, tier.cpu, tier.broadcast) {
-            (Self::Tiles, false, _) if tier.f16 && tier.matrix_units.is_some() => &[[32, 0], [16, 0], [16, 1]],
-            (Self::Tiles, false, _) if tier.f16 => &[[32, 0], [16, 0]],
-            (Self::Tiles, ..) => &[[32, 0]],
-            // A CPU adapter runs the 8 lanes of a tile as one vector: rows of several tiles share a read of the input, and
-            // small workgroups spread evenly over few cores. More rows share more, as long as every core has a workgroup.
-            (Self::Matvec, true, true) => &[[4, 8], [2, 8], [8, 8]],
-            (Self::MatvecManyRows, true, true) => &[[8, 8], [4, 8]],
-            (Self::Matvec, true, false) => &[[4, 8]],
-            (Self::MatvecManyRows, true, false) => &[[8, 8]],
-            (Self::Matvec | Self::MatvecManyRows, false, _) => &[[2, 64], [2, 128], [4, 64], [2, 256]],
-            // More results a thread share each dequantized block and each input; the widest one takes a second to compile
-            // and pays for itself in a training step, not in a prompt.
-            (Self::Matmul, true, true) => &[[4, 8], [4, 4], [8, 8]],
-            (Self::MatmulManyTokens, true, true) => &[[8, 16], [4, 16], [8, 8]],
-            (Self::Matmul | Self::MatmulManyTokens, ..) => &[[4, 4]],
-            // A multiple of any usual number of cores, and few enough that loading the inputs into registers, once a
-            // workgroup, does not count.
-            (Self::Lanes, true, false) => &[[16, 0], [8, 0], [32, 0]],
-            (Self::Lanes, ..) => &[[16, 0]],
-        }
-    }
-
-    /// The choice that `tuning` makes; the usual one where it names none that there is.
-    #[must_use]
-    pub fn chosen(self, tier: Tier, tuning: Tuning) -> [u32; 2] {
-        let choices = self.choices(tier);
-        choices.get(usize::from(tuning.0[self as usize])).or(choices.first()).copied().unwrap_or_default()
-    }
-
-    /// `tuning` with another choice for this slot.
-    #[must_use]
-    pub fn set(self, mut tuning: Tuning, choice: usize) -> Tuning {
-        tuning.0[self as usize] = choice as u8;
-        tuning
-    }
-
-    /// Rows, columns and tokens it is measured with: a CPU shows a difference in a millisecond, a GPU of its own needs weights
-    /// that its caches cannot hold.
-    fn size(self, tier: Tier) -> [u32; 3] {
-        match (self, tier.cpu) {
-            (Self::Tiles, _) => [2048, 2048, 512],
-            (Self::Matvec, true) => [1536, 576, 1],
-            (Self::MatvecManyRows, true) => [MANY_ROWS * 2, 576, 1],
-            (Self::Matvec, false) => [1536, 4096, 1],
-            (Self::MatvecManyRows, false) => [32_768, 4096, 1],
-            (Self::Matmul, _) => [576, 576, 64],
-            (Self::MatmulManyTokens, _) => [576, 576, MANY_TOKENS],
-            (Self::Lanes, _) => [1536, 576, 1],
-        }
+/// Rows, columns and tokens it is measured with: a CPU shows a difference in a millisecond, a GPU of its own needs weights
+/// that its caches cannot hold.
+fn size_of(slot: Slot, tier: Tier) -> [u32; 3] {
+    match (slot, tier.cpu) {
+        (Slot::Tiles, _) => [2048, 2048, 512],
+        (Slot::Matvec, true) => [1536, 576, 1],
+        (Slot::MatvecManyRows, true) => [MANY_ROWS * 2, 576, 1],
+        (Slot::Matvec, false) => [1536, 4096, 1],
+        (Slot::MatvecManyRows, false) => [32_768, 4096, 1],
+        (Slot::Matmul, _) => [576, 576, 64],
+        (Slot::MatmulManyTokens, _) => [576, 576, MANY_TOKENS],
+        (Slot::Lanes, _) => [1536, 576, 1],
     }
 }
 
@@ -175,7 +97,7 @@ pub async fn measure_slots(
                 let found = gpu.read(&y, 0, (bench.n_tokens * bench.matrix.n_rows) as usize).await?;
                 if choice == 0 {
                     usual = found;
-                } else if self_test::nmse(&found, &usual) > self_test::BUDGET {
+                } else if inputs::nmse(&found, &usual) > inputs::BUDGET {
                     runs.push(None);
                     continue;
                 }
@@ -216,11 +138,11 @@ struct Bench<'g> {
 
 impl<'g> Bench<'g> {
     fn new(gpu: &'g Gpu, slot: Slot) -> Result<Self, Error> {
-        let [n_rows, n_cols, n_tokens] = slot.size(gpu.tier());
+        let [n_rows, n_cols, n_tokens] = size_of(slot, gpu.tier());
         // What the weights are does not matter, how many there are does.
-        let data = self_test::weights(TensorType::Q4_0, n_cols as usize).repeat(n_rows as usize);
-        let matrix = self_test::matrix(gpu, TensorType::Q4_0, &data, [n_rows as usize, n_cols as usize])?;
-        let x = gpu.buffer_with("x", &self_test::inputs(1, (n_tokens * n_cols) as usize))?;
+        let data = inputs::weights(TensorType::Q4_0, n_cols as usize, Scales::Ordinary).repeat(n_rows as usize);
+        let matrix = inputs::matrix(gpu, TensorType::Q4_0, &data, [n_rows as usize, n_cols as usize])?;
+        let x = gpu.buffer_with("x", &inputs::inputs(1, (n_tokens * n_cols) as usize))?;
         Ok(Self { gpu, slot, matrix, x, n_tokens })
     }
 
@@ -230,9 +152,10 @@ impl<'g> Bench<'g> {
         let y = gpu.buffer("y", u64::from(n_tokens * matrix.n_rows) * 4)?;
         let shape = Shape { n_tokens: *n_tokens, y_stride: matrix.n_rows, y_offset: 0 };
         let usual = || Variant::of(gpu.tier(), tuning, *n_tokens, matrix.n_rows, matrix.n_cols);
-        let rounded = if *slot == Slot::Tiles { Variant::rounded(gpu.tier(), tuning) } else { None };
+        let f16 = if *slot == Slot::Tiles { Variant::f16_products(gpu.tier(), tuning) } else { None };
         let mut plan = PlanBuilder::new(gpu);
-        matmul::launch_variant(&mut plan, rounded.unwrap_or_else(usual), matrix, x, &y, shape, Epilogue::Store)?;
+        let operands = Operands::new(matrix, x, &y, shape, Epilogue::Store);
+        matmul::launch_variant(&mut plan, f16.unwrap_or_else(usual), operands)?;
         let plan = plan.build()?;
         self.time(&plan, 1, now).await?;
         let seconds = self.time(&plan, 1, now).await?;
