@@ -58,7 +58,7 @@ pub enum TrainError {
     },
     /// The log of a run.
     #[error(transparent)]
-    Metrics(#[from] crate::metrics::MetricsError),
+    Metrics(#[from] crate::metrics_error::MetricsError),
     /// A folder for a new run that has one already.
     #[error("there is a run in the folder already: {path}")]
     RunExists {

@@ -68,6 +68,7 @@ mod error;
 mod exact;
 pub mod frozen;
 pub mod metrics;
+mod metrics_error;
 pub mod plot;
 mod random;
 pub mod recipe;

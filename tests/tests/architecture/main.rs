@@ -180,7 +180,7 @@ const KNOWN_CIRCLES: [&str; 6] = [
     "crates/engine: gpu/buffer.rs, gpu/device.rs, gpu/kernel.rs, gpu/profile.rs",
     "crates/engine: ops/matmul.rs, self_test.rs, tuning.rs",
     "crates/engine: ops/sample.rs, sampler.rs",
-    "crates/finetune: adaption_prompt.rs, error.rs, frozen/mod.rs, metrics.rs, recipe.rs, trainer.rs",
+    "crates/finetune: adaption_prompt.rs, trainable.rs",
     "crates/finetune: data/examples.rs, data/load.rs, data/render.rs, data/report.rs",
     "crates/finetune: frozen/op.rs, frozen/seam.rs",
 ];

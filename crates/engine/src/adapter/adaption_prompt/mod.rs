@@ -4,6 +4,7 @@ mod file;
 mod gate;
 mod gguf;
 mod peft;
+mod peft_names;
 pub(super) mod resident;
 mod safetensors;
 mod shape;

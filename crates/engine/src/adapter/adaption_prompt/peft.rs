@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::file::AdapterFile;
 use super::gate::{GateKind, GateShape};
+use super::peft_names::layer_of;
 use super::safetensors::{CHAT_TEMPLATE, dims, floats, missing, parse, write, wrong_shape};
 use crate::adapter::error::AdapterError;
 use crate::adapter::foreign;
-use crate::formats::adapter_tensors::layer_number;
 use crate::model::Config;
 
 /// The configuration of the method.
@@ -204,17 +204,6 @@ impl AdapterFile {
         let metadata = [("format", "pt".to_owned())].into_iter().chain(template).collect();
         Ok((json, write(&metadata, &tensors)))
     }
-}
-
-/// The layer of a tensor as PEFT names it, its method's alone.
-fn layer_of(name: &str) -> Option<u32> {
-    let (layer, part) = name.strip_prefix("base_model.model.model.layers.")?.split_once(".self_attn.")?;
-    layer_number(layer).filter(|_| ["adaption_prompt", "adaption_gate"].contains(&part))
-}
-
-/// Whether a tensor has a name of PEFT's files.
-pub(super) fn is_peft_name(name: &str) -> bool {
-    layer_of(name).is_some()
 }
 
 fn peft_name(layer: u32, part: &str) -> String {

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::file::{AdapterFile, finite};
 use super::gate::{GateKind, GateShape, kind_of};
-use super::peft::is_peft_name;
+use super::peft_names::is_peft_name;
 use crate::adapter::error::{AdapterError, shortened};
 use crate::adapter::foreign;
 
