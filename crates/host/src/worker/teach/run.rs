@@ -43,7 +43,7 @@ pub(super) fn teach(
         plan.n_steps = file.steps;
     }
     let base = BaseModel::of(&ground.file.gguf, &ground.file.source)?;
-    adapter_host::checked_devices::before_training(ground.model.gpu(), ground.model.formats(), || ())?;
+    crate::checked_devices::before_training(ground.model.gpu(), ground.model.formats(), || ())?;
     let found = if resume {
         Some(run_folder::to_resume(&out, &run, dataset.training.fingerprint()).map_err(of_training)?)
     } else {
