@@ -22,7 +22,9 @@ const ADVICE: &[(&str, Option<&str>)] = &[
     ("bad-model", None),
     (
         "wrong-architecture",
-        Some("use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral; `adapter-cli inspect` shows what a file is"),
+        Some(
+            "use a GGUF of LLaMA 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen2, Qwen2.5 or Qwen3; `adapter-cli inspect` says what it is",
+        ),
     ),
     ("unsupported", None),
     ("text", None),

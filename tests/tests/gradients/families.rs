@@ -1,11 +1,14 @@
 //! The other families: float64 autograd (tests/data/tiny-qwen), and the plain-Rust model where there is no golden file.
 
 use adapter_engine::adapter::GateKind;
-use adapter_engine::train::{Batch, Trainer, gradients_with};
+use adapter_engine::formats::Gguf;
+use adapter_engine::gpu::GpuOptions;
+use adapter_engine::model::{Config, weight_bytes};
+use adapter_engine::train::{Batch, Trainer, gradients_with, memory};
 use adapter_reference::adaption_prompt::{AdaptionPrompt, GateKind as TwinKind};
 use adapter_reference::{narrow, widen};
 use adapter_tests::families::{FAMILIES, KINDS, adapter, batch, file, golden, load};
-use adapter_tests::{baseline_gpu, gpu, like_a_gpu, one_at_a_time, read};
+use adapter_tests::{baseline_gpu, gpu, like_a_gpu, one_at_a_time, open, read};
 use pollster::block_on;
 
 use crate::{models, relative, step};
@@ -73,6 +76,29 @@ fn packed_texts_of_other_families_have_the_gradients_of_the_plain_model() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Biases, norms and what the backward pass saves for them are in the prediction, too.
+#[test]
+fn the_memory_of_training_other_families_is_predicted() {
+    let _turn = one_at_a_time();
+    for family in FAMILIES {
+        let bytes = read(&file(family, "q8_0"));
+        let gguf = Gguf::read(&bytes).unwrap();
+        let config = Config::from_gguf(&gguf, &bytes).unwrap();
+        for (n_layers, adapter_len, max_tokens) in [(1, 7, 64), (3, 10, 128)] {
+            let gpu = open(&GpuOptions::default());
+            let model = models::load_bytes(&gpu, &bytes);
+            let _trainer = Trainer::new(&model, n_layers, adapter_len, max_tokens).unwrap();
+            let predicted = memory(&config, weight_bytes(&gguf).unwrap(), n_layers, adapter_len, max_tokens);
+            let (wanted, found) = (gpu.used_bytes(), predicted.weights + predicted.trainer());
+            println!(
+                "gradients::{family} memory[L_a={n_layers},A={adapter_len},T={max_tokens}] {found} of {wanted} bytes"
+            );
+            // Weights are rounded up to 16 bytes a buffer.
+            assert!(found <= wanted && wanted - found < 4096, "{family}: {found} predicted, {wanted} in use");
         }
     }
 }

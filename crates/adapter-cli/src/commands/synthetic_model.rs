@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use adapter_engine::formats::{GgufError, GgufWriteError, GgufWriter, StringArray, TensorType};
-use adapter_engine::model::architecture::LLAMA;
+use adapter_engine::model::architecture::{LLAMA, QWEN2, QWEN3};
 use adapter_engine::model::tensors::{self, Role};
 use adapter_engine::model::{Architecture, Config};
 use adapter_engine::ops::rope::{Rope, Scaling};
@@ -55,6 +55,12 @@ pub enum ModelShape {
     /// LLaMA 7B
     #[value(name = "7b", alias = "llama-7b")]
     Llama7B,
+    /// Qwen2.5 0.5B
+    #[value(name = "qwen2.5-0.5b")]
+    Qwen25,
+    /// Qwen3 0.6B
+    #[value(name = "qwen3-0.6b")]
+    Qwen3,
 }
 
 /// Types of weights that `debug synthetic-model` writes.
@@ -93,6 +99,7 @@ struct Sizes {
     n_ffn: u32,
     n_heads: u32,
     n_kv_heads: u32,
+    head_dim: u32,
     n_vocab: u32,
     n_context: u32,
     rope_theta: f32,
@@ -111,6 +118,7 @@ const fn sizes(shape: ModelShape) -> Sizes {
         n_ffn: 11_008,
         n_heads: 32,
         n_kv_heads: 32,
+        head_dim: 128,
         n_vocab: 32_000,
         n_context: 4096,
         rope_theta: 10_000.0,
@@ -120,18 +128,55 @@ const fn sizes(shape: ModelShape) -> Sizes {
     let llama32 = Sizes { n_vocab: 128_256, n_context: 131_072, rope_theta: 500_000.0, tied: true, ..llama };
     match shape {
         ModelShape::Llama7B => llama,
+        ModelShape::Qwen25 => Sizes {
+            architecture: &QWEN2,
+            name: "Qwen2.5 0.5B",
+            n_layers: 24,
+            n_channels: 896,
+            n_ffn: 4864,
+            n_heads: 14,
+            n_kv_heads: 2,
+            head_dim: 64,
+            n_vocab: 151_936,
+            n_context: 32_768,
+            rope_theta: 1e6,
+            eps: 1e-6,
+            tied: true,
+        },
+        ModelShape::Qwen3 => Sizes {
+            architecture: &QWEN3,
+            name: "Qwen3 0.6B",
+            n_layers: 28,
+            n_channels: 1024,
+            n_ffn: 3072,
+            n_heads: 16,
+            n_kv_heads: 8,
+            head_dim: 128,
+            n_vocab: 151_936,
+            n_context: 40_960,
+            rope_theta: 1e6,
+            eps: 1e-6,
+            tied: true,
+        },
         ModelShape::TinyLlama => Sizes {
             name: "TinyLlama 1.1B",
             n_layers: 22,
             n_channels: 2048,
             n_ffn: 5632,
             n_kv_heads: 4,
+            head_dim: 64,
             n_context: 2048,
             ..llama
         },
-        ModelShape::Llama32B1 => {
-            Sizes { name: "Llama 3.2 1B", n_layers: 16, n_channels: 2048, n_ffn: 8192, n_kv_heads: 8, ..llama32 }
-        }
+        ModelShape::Llama32B1 => Sizes {
+            name: "Llama 3.2 1B",
+            n_layers: 16,
+            n_channels: 2048,
+            n_ffn: 8192,
+            n_kv_heads: 8,
+            head_dim: 64,
+            ..llama32
+        },
         ModelShape::Llama32B3 => Sizes {
             name: "Llama 3.2 3B",
             n_layers: 28,
@@ -148,6 +193,7 @@ const fn sizes(shape: ModelShape) -> Sizes {
             n_ffn: 512,
             n_heads: 4,
             n_kv_heads: 2,
+            head_dim: 64,
             n_vocab: 512,
             n_context: 512,
             ..llama
@@ -157,8 +203,7 @@ const fn sizes(shape: ModelShape) -> Sizes {
 
 impl Sizes {
     fn config(&self) -> Config {
-        let head_dim = self.n_channels / self.n_heads;
-        let theta = f64::from(self.rope_theta);
+        let (head_dim, theta) = (self.head_dim, f64::from(self.rope_theta));
         Config {
             architecture: self.architecture,
             name: format!("{} shape, random weights", self.name),
@@ -203,6 +248,13 @@ impl WeightType {
 /// A file that cannot be written: then nothing is left of it.
 pub fn run(flags: &SyntheticModel) -> Result<(), Failure> {
     let _busy = interrupt::busy();
+    let rows = [sizes(flags.shape).n_channels, sizes(flags.shape).n_ffn];
+    let block = flags.weights.tensor_type().block_len();
+    if let Some(row) = rows.into_iter().find(|row| !u64::from(*row).is_multiple_of(block)) {
+        let (name, tensor_type) = (sizes(flags.shape).name, flags.weights.tensor_type());
+        let what = format!("{name} has rows of {row} weights, {tensor_type} stores blocks of {block}");
+        return Err(Failure::failed(what, "choose q4_0 or q8_0 with --type"));
+    }
     let writer = describe(&sizes(flags.shape), flags.weights.tensor_type()).map_err(GgufWriteError::from);
     let writer = writer.map_err(|error| Failure::failed(error.to_string(), "please report this"))?;
     let pattern = pattern(flags.weights, flags.seed);
@@ -238,6 +290,8 @@ fn describe(sizes: &Sizes, weights: TensorType) -> Result<GgufWriter, GgufError>
         ("feed_forward_length", config.n_ffn),
         ("attention.head_count", config.n_heads),
         ("attention.head_count_kv", config.n_kv_heads),
+        ("attention.key_length", config.head_dim),
+        ("attention.value_length", config.head_dim),
         ("rope.dimension_count", config.head_dim),
         ("vocab_size", config.n_vocab),
     ] {
@@ -353,6 +407,19 @@ mod tests {
             let norm = gguf.tensors().iter().find(|tensor| tensor.name == "output_norm.weight").expect("a norm");
             let start = norm.offset as usize;
             assert_eq!(file.get(start..start + 4), Some(1f32.to_le_bytes().as_slice()));
+        }
+    }
+
+    /// The other families have all their tensors: as many weights as their authors count.
+    #[test]
+    fn shapes_of_other_families_have_the_weights_of_the_real_models() {
+        for (shape, wanted) in [(ModelShape::Qwen25, 494_032_768), (ModelShape::Qwen3, 596_049_920u64)] {
+            let sizes = sizes(shape);
+            let config = sizes.config();
+            let elements = |spec: &tensors::Spec| spec.shape_in(&config).iter().product::<u64>();
+            let found: u64 = tensors::of(&config).map(|(_, spec)| elements(spec)).sum();
+            assert_eq!(found, wanted, "{}", sizes.name);
+            describe(&sizes, TensorType::Q4_0).expect("a header");
         }
     }
 

@@ -223,7 +223,7 @@ impl TextError {
         match self {
             Self::Metadata(error) => error.hint(),
             Self::UnsupportedModel { .. } | Self::UnknownPreTokenizer { .. } => {
-                "use a LLaMA 1/2/3, TinyLlama, SmolLM2 or Mistral model; llama.cpp runs models with other tokenizers"
+                "use a LLaMA 1/2/3, TinyLlama, SmolLM2, Mistral or Qwen model; llama.cpp runs models with other tokenizers"
             }
             Self::IdOutOfRange { .. } => "the ids belong to another model, or the file is damaged: fetch it again",
             Self::TextTooLong { .. } => "split the text",
