@@ -224,6 +224,12 @@ fn progress_ui(ui: &mut Ui, teach: &Teach) {
         if let Some(folder) = teach.folder() {
             words += &format!(" · {}", file_name(folder));
         }
+        let left_out = |record: &&Record| matches!(record, Record::Step(step) if step.skipped.is_some());
+        match teach.records().iter().filter(left_out).count() {
+            0 => {}
+            1 => words += " · 1 step left out, its numbers were not finite",
+            n => words += &format!(" · {n} steps left out, their numbers were not finite"),
+        }
         ui.label(words);
         loss_ui(ui, teach.records());
     });

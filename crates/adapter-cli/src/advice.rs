@@ -66,11 +66,17 @@ const ADVICE: &[(&str, Option<&str>)] = &[
     ("data-setting", Some("see `adapter-cli finetune --help`")),
     ("train-gpu", Some("`adapter-cli doctor` checks the GPU; --backend cpu trains without it")),
     ("train-setting", Some("see `adapter-cli finetune --help`")),
-    ("diverged", Some("use a smaller --lr or a longer --warmup; --resume goes on from the last good checkpoint")),
+    ("diverged", Some("begin a new run with a smaller --lr or a longer --warmup")),
     ("train-file", None),
     ("metrics", None),
-    ("run-exists", Some("go on with it (`adapter-cli finetune --resume FOLDER`), or take another folder (--out)")),
-    ("no-checkpoint", Some("begin a new run in another folder (--out)")),
+    ("run-exists", Some("go on with it (--resume), or take another folder (--out)")),
+    ("folder-in-use", Some("name a folder with --out that is new or empty")),
+    (
+        "no-run",
+        Some("--resume takes the --out folder of an earlier run; to train an adapter further, begin with --adapter"),
+    ),
+    ("run-config", Some("its settings are the flags of `adapter-cli finetune --help`, written as in `--print-config`")),
+    ("no-checkpoint", Some("begin a new run in another folder (--out), with the adapter in this one (--adapter)")),
     ("checkpoint-damaged", Some("give --resume the folder of the run: it takes the newest checkpoint that is whole")),
     (
         "checkpoint-version",
@@ -79,7 +85,7 @@ const ADVICE: &[(&str, Option<&str>)] = &[
     (
         "other-run",
         Some(
-            "resume with the settings of that run (they are in its config.toml), or begin a new run with another --out",
+            "resume with model, rows and settings of that run (they are in its config.toml), or begin a new run with another --out",
         ),
     ),
 ];

@@ -32,9 +32,12 @@ pub enum Failure {
         /// What to write instead.
         hint: Option<String>,
     },
-    /// Ctrl+C: exit code 130.
+    /// Ctrl+C: exit code 130; another signal's where that was taken for it.
     #[error("interrupted")]
     Interrupted,
+    /// The same in a training, which had more to do and has saved it: exit code 141, as of a program that SIGPIPE ended.
+    #[error("the output is closed; what was done is saved")]
+    OutputClosed,
     /// Whoever read our output has seen enough (`| head`): exit code 0.
     #[error("the output is closed")]
     ClosedPipe,
@@ -73,7 +76,8 @@ impl Failure {
         ExitCode::from(match self {
             Self::Failed { .. } | Self::Reported => 1,
             Self::WrongUse { .. } => 2,
-            Self::Interrupted => 130,
+            Self::Interrupted => crate::interrupt::code(),
+            Self::OutputClosed => 141,
             Self::ClosedPipe => 0,
         })
     }

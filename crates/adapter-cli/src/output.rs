@@ -10,6 +10,20 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::printable::{printable, reorders};
 
+/// A path as one word of a shell's command line, where it needs quotes with them.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    // Backslash and drive are a path's on Windows, whose shells take double quotes.
+    if cfg!(windows) {
+        return if text.chars().all(|c| plain(c) || c == '\\') { text } else { format!("\"{text}\"") };
+    }
+    if !text.is_empty() && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// `93.80 MiB`
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -208,68 +222,6 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
     }
 }
 
-/// Who may read a file that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readers {
-    /// Whoever the user's settings allow.
-    Usual,
-    /// The user only: conversations.
-    Owner,
-}
-
-/// Writes a file so that there is the old one or the new one, never half of it.
-///
-/// # Errors
-/// What the system says.
-pub fn write_whole(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    write_streamed(path, readers, |file| file.write_all(content))
-}
-
-/// The folder a path lies in.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Like [`write_whole`], for content that comes in pieces: nothing is left of a file that could not be finished.
-///
-/// # Errors
-/// What the system or `write` says.
-pub fn write_streamed<E: From<io::Error>>(
-    path: &Path,
-    readers: Readers,
-    write: impl FnOnce(&mut std::fs::File) -> Result<(), E>,
-) -> Result<(), E> {
-    let folder = folder_of(path);
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    if readers == Readers::Usual {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666)); // the system takes its umask off
-    }
-    let mut file = builder.tempfile_in(folder).map_err(without_temporary_name)?;
-    write(file.as_file_mut())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder);
-    Ok(())
-}
-
-/// The system's error alone: the name of a temporary file means nothing to people.
-pub fn without_temporary_name(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(std::error::Error::source);
-    let code = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
-}
-
-/// Makes a new name in a folder outlive a power failure, where the system can.
-pub fn sync_folder(folder: &Path) {
-    // The file itself is safe; a system that cannot sync folders (Windows) has other means.
-    #[cfg(unix)]
-    let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-    #[cfg(not(unix))]
-    let _ = folder;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +239,19 @@ mod tests {
     fn text_in_json_cannot_command_a_terminal() {
         let json = json_line(&["\u{1b}\u{9b}\u{202e}\"ü"]).expect("a string is JSON");
         assert_eq!(String::from_utf8_lossy(&json), "[\"\\u001b\\u009b\\u202e\\\"ü\"]\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_one_word_of_a_command() {
+        assert_eq!(quoted(Path::new("runs/a-1.gguf")), "runs/a-1.gguf");
+        for path in ["my runs/it's", "a$(b)", "", "x;y", "ü n", "~", "a\"b", "*", "a\\b"] {
+            let echoed = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quoted(Path::new(path)))])
+                .output()
+                .expect("a shell");
+            assert_eq!(String::from_utf8_lossy(&echoed.stdout), path, "{}", quoted(Path::new(path)));
+        }
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Error {
                 Some("mark the answer's tokens as trained; a text of one token cannot be learnt")
             }
             Self::BatchTooLarge { .. } => Some("put fewer texts into a batch, cut the longest, or raise max_tokens"),
-            Self::TrainingBufferTooLarge { .. } => Some("train with shorter batches and accumulate their gradients"),
+            Self::TrainingBufferTooLarge { .. } => Some("take smaller batches: the sentence says how many tokens fit"),
             Self::Sampling(_) | Self::Cancelled => None,
         }
     }

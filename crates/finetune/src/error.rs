@@ -27,9 +27,9 @@ pub enum TrainError {
         reason: String,
     },
     /// A setting out of its range.
-    #[error("{field} is {found}, it must be {wanted}")]
+    #[error("{} is {found}, it must be {wanted}", setting_name(field))]
     Setting {
-        /// The flag or field.
+        /// Its name in `config.toml`, or words where it has none.
         field: &'static str,
         /// Its value.
         found: String,
@@ -64,6 +64,28 @@ pub enum TrainError {
     RunExists {
         /// The folder.
         path: String,
+    },
+    /// A folder for a new run that is in use for something else.
+    #[error("the folder cannot be used for a run, {found}: {path}")]
+    FolderInUse {
+        /// The folder.
+        path: String,
+        /// What is there.
+        found: String,
+    },
+    /// A folder to go on in that is no run.
+    #[error("there is no run to go on with: {path} has no config.toml")]
+    NoRun {
+        /// The folder.
+        path: String,
+    },
+    /// The settings of a run cannot be read.
+    #[error("{path}: {reason}")]
+    Config {
+        /// The file.
+        path: String,
+        /// The parser's words.
+        reason: String,
     },
     /// A run that stopped before its first checkpoint.
     #[error("there is no complete checkpoint in {path}")]
@@ -105,6 +127,27 @@ pub enum TrainError {
     },
 }
 
+/// A setting in words, from its name in `config.toml`; other texts are words already.
+fn setting_name<'a>(field: &'a str) -> &'a str {
+    match field {
+        "adapter-layers" => "the number of adapted layers",
+        "adapter-len" => "the number of prompt tokens a layer",
+        "batch-tokens" => "the number of tokens a batch",
+        "epochs" => "the number of epochs",
+        "f16" => "f16",
+        "lr" => "the learning rate",
+        "max-grad-norm" => "the limit of the gradient's norm",
+        "max-tokens" => "the number of tokens a row",
+        "patience" => "the patience",
+        "sample" => "the sample question",
+        "set" => "a substitution",
+        "steps" => "the number of steps",
+        "warmup" => "the number of warm-up steps",
+        "weight-decay" => "the weight decay",
+        words => words,
+    }
+}
+
 impl TrainError {
     /// What the system said about a file.
     #[cfg(not(target_arch = "wasm32"))]
@@ -119,14 +162,22 @@ impl TrainError {
             Self::Adapter(error) => error.hint().to_owned(),
             Self::AdapterWrite(error) => return error.hint().map(str::to_owned),
             Self::Data(error) => return error.hint().map(str::to_owned),
-            Self::Burn { .. } => "check the GPU's driver, or train on the CPU".to_owned(),
-            Self::Setting { .. } => "choose a value in that range".to_owned(),
+            Self::Burn { .. } => "check the GPU and its driver, or train on the CPU".to_owned(),
+            Self::Setting { field: "patience", .. } => {
+                "keep some rows for validation, or name some, or run without patience".to_owned()
+            }
+            Self::Setting { .. } => "change it".to_owned(),
             Self::Diverged { .. } => {
-                "use a smaller learning rate or a longer warm-up, or go on from the last good checkpoint".to_owned()
+                "begin a new run with the last adapter, at half the learning rate or with a longer warm-up".to_owned()
             }
             Self::Metrics(error) => error.hint().to_owned(),
             Self::RunExists { .. } => "go on with it, or take another folder".to_owned(),
-            Self::NoCheckpoint { .. } => "begin a new run in another folder".to_owned(),
+            Self::FolderInUse { .. } => "take a folder that is new or empty".to_owned(),
+            Self::NoRun { .. } => "name the folder of an earlier run; to train an adapter further, begin with it".to_owned(),
+            Self::Config { .. } => "correct the file, or begin a new run in another folder".to_owned(),
+            Self::NoCheckpoint { .. } => {
+                "begin a new run in another folder; it may begin with the adapter in this one".to_owned()
+            }
             Self::File { .. } => "check that the folder can be written and has space".to_owned(),
             Self::Incomplete { .. } => {
                 "name the folder of the run: its newest checkpoint that is whole is taken".to_owned()
@@ -135,7 +186,7 @@ impl TrainError {
                 "go on with the version of the program that wrote it, or begin a new run in another folder".to_owned()
             }
             Self::OtherRun { .. } => {
-                "go on with the settings of that run (they are in its config.toml), or begin a new run in another folder"
+                "go on with model, rows and settings of that run (its config.toml has them), or begin a new run in another folder"
                     .to_owned()
             }
         })
@@ -155,6 +206,9 @@ impl TrainError {
             Self::File { .. } => "train-file",
             Self::Metrics(_) => "metrics",
             Self::RunExists { .. } => "run-exists",
+            Self::FolderInUse { .. } => "folder-in-use",
+            Self::NoRun { .. } => "no-run",
+            Self::Config { .. } => "run-config",
             Self::NoCheckpoint { .. } => "no-checkpoint",
             Self::Incomplete { .. } => "checkpoint-damaged",
             Self::CheckpointVersion { .. } => "checkpoint-version",

@@ -50,7 +50,7 @@
 //! loop {
 //!     match run.next().await? {
 //!         Event::Step { report, .. } => println!("step {}: loss {:.3}", report.step, report.loss),
-//!         Event::Validation { .. } => {}
+//!         Event::Validation { .. } | Event::Validating { .. } => {}
 //!         Event::Done { .. } => break,
 //!     }
 //! }
@@ -64,6 +64,8 @@ mod adaption_prompt;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod checkpoint;
 pub mod data;
+pub mod defaults;
+pub mod driver;
 mod error;
 mod exact;
 pub mod frozen;
@@ -75,18 +77,22 @@ pub mod recipe;
 mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run_folder;
+pub mod samples;
+pub mod settings;
 mod trainable;
 mod trainer;
-pub mod usual;
 mod zero_init_attention;
 
 pub use adapter_engine::adapter::AdapterShape;
+pub use driver::Driver;
 pub use error::TrainError;
 pub use frozen::Frozen;
 pub use recipe::Recipe;
 pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run_folder::RunFolder;
+pub use samples::Samples;
+pub use settings::{Backend, RunOptions};
 pub use trainable::Trainable;
 pub use trainer::{Moments, Snapshot, StepReport, Trainer};
 pub use zero_init_attention::{ZeroInitAttention, ZeroInitAttentionConfig};

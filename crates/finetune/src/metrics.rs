@@ -136,6 +136,47 @@ impl Step {
     }
 }
 
+/// A mean of losses in which each new one counts a tenth, as if those before had always been there (bias-corrected): the first
+/// value is the mean of one, and no start weighs on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Smoothed {
+    sum: f64,
+    weight: f64,
+}
+
+impl Smoothed {
+    /// With one more value. One that is not finite does not count.
+    pub fn push(&mut self, value: f64) {
+        if value.is_finite() {
+            self.sum += (value - self.sum) * 0.1;
+            self.weight += (1.0 - self.weight) * 0.1;
+        }
+    }
+
+    /// The mean; `None` before the first value.
+    #[must_use]
+    pub fn mean(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+impl End {
+    /// The end of a training of which `records` tell: the [smoothed](Smoothed) loss of its steps, and the last validation.
+    #[must_use]
+    pub fn of(records: &[Record], step: u64, reason: String, seconds: f64, skipped_steps: u64) -> Self {
+        let (mut loss, mut val_loss) = (Smoothed::default(), None);
+        for record in records {
+            match record {
+                Record::Step(step) => step.loss.into_iter().for_each(|new| loss.push(new)),
+                Record::Eval(eval) => val_loss = eval.val_loss,
+                _ => {}
+            }
+        }
+        let seconds = (seconds * 1e3).round() / 1e3;
+        Self { step, reason, seconds, loss: loss.mean(), val_loss, val_ppl: val_loss.map(f64::exp), skipped_steps }
+    }
+}
+
 impl Eval {
     /// A look whose perplexity follows from its loss.
     #[must_use]

@@ -60,13 +60,20 @@ pub enum Event {
         /// Times all rows were used, with the fraction of this time.
         epoch: f64,
     },
-    /// The loss on rows that are not learnt.
+    /// A batch of a validation that goes on with the next one: a place to stop, and to show how far it is.
+    Validating {
+        /// Validation rows done.
+        done: u64,
+        /// All of them.
+        total: u64,
+    },
+    /// The loss on rows that are not trained on.
     Validation {
         /// After this step.
         step: u64,
         /// Nats a token.
         loss: f64,
-        /// Whether it is the lowest so far.
+        /// Whether it is the lowest so far. A loss that is not finite never is.
         best: bool,
     },
     /// The run is over.
@@ -86,6 +93,18 @@ pub struct Run<'d> {
     training: &'d Examples,
     settings: RunSettings,
     place: Place,
+    /// The validation on its way. No checkpoint has it: a run that goes on validates anew.
+    measured: Measured,
+}
+
+/// What validation batches have given so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    position: DataPosition,
+    /// Sum of the losses of all target tokens, nats.
+    sum: f64,
+    /// Target tokens.
+    n: u64,
 }
 
 /// Steps of so many epochs.
@@ -148,7 +167,18 @@ impl<'d> Run<'d> {
         // Without validation rows the training rows stand in: they are never taken.
         let rows = if has_validation { validation } else { training };
         let validation = Batches::new(rows, settings.batch_tokens, Order::AsRead)?;
-        Ok(Self { trainer, batches, validation, has_validation, training, settings, place })
+        // A loss that is not finite is beaten by none.
+        let place = Place { best: place.best.filter(|best| best.loss.is_finite()), ..place };
+        Ok(Self {
+            trainer,
+            batches,
+            validation,
+            has_validation,
+            training,
+            settings,
+            place,
+            measured: Measured::default(),
+        })
     }
 
     /// Parameters, optimizer, steps done.
@@ -177,16 +207,32 @@ impl<'d> Run<'d> {
         &self.place
     }
 
+    /// The best validation after a step: what it began with is where the others are measured from, and no adapter of this run.
+    #[must_use]
+    pub fn best_kept(&self) -> Option<Best> {
+        self.place.best.filter(|best| best.step > 0)
+    }
+
+    /// The rows that are measured on.
+    #[must_use]
+    pub fn validation(&self) -> Option<&'d Examples> {
+        self.has_validation.then(|| self.validation.examples())
+    }
+
     /// Does the next thing and says what it was. After [`Event::Done`] it says so again.
     ///
     /// # Errors
     /// As [`Trainer::train`].
     pub async fn next(&mut self) -> Result<Event, TrainError> {
         if self.place.validation_due {
-            let loss = self.validate().await?;
+            let done = self.validate_batch().await?;
+            let total = self.validation.n_rows();
+            let Some(loss) = done else {
+                return Ok(Event::Validating { done: self.measured.position.index, total });
+            };
             let step = self.trainer.step();
             self.place.validation_due = false;
-            let best = self.place.best.is_none_or(|best| loss < best.loss);
+            let best = loss.is_finite() && self.place.best.is_none_or(|best| loss < best.loss);
             if best {
                 self.place.best = Some(Best { step, loss });
                 self.place.without_gain = 0;
@@ -214,20 +260,17 @@ impl<'d> Run<'d> {
         Ok(Event::Step { report, epoch: epoch as f64 + rest })
     }
 
-    /// Loss on the validation rows. Nats a token; NaN without such rows.
-    ///
-    /// # Errors
-    /// A lost GPU.
-    pub async fn validate(&mut self) -> Result<f64, TrainError> {
-        if !self.has_validation {
-            return Ok(f64::NAN);
+    /// One more batch of the validation; after the last one the loss on all of them, nats a token.
+    async fn validate_batch(&mut self) -> Result<Option<f64>, TrainError> {
+        let Measured { mut position, sum, n } = self.measured;
+        let batch: Batch = self.validation.take(&mut position)?;
+        let sum = sum + f64::from(self.trainer.loss(&batch).await?) * f64::from(batch.n_targets());
+        let n = n + u64::from(batch.n_targets());
+        if position.epoch == 0 {
+            self.measured = Measured { position, sum, n };
+            return Ok(None);
         }
-        let (mut position, mut sum, mut n) = (DataPosition::default(), 0.0, 0u64);
-        while position.epoch == 0 {
-            let batch: Batch = self.validation.take(&mut position)?;
-            sum += f64::from(self.trainer.loss(&batch).await?) * f64::from(batch.n_targets());
-            n += u64::from(batch.n_targets());
-        }
-        Ok(sum / n as f64)
+        self.measured = Measured::default();
+        Ok(Some(sum / n as f64))
     }
 }

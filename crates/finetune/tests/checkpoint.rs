@@ -11,10 +11,10 @@ use std::time::Duration;
 use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::Gguf;
 use adapter_engine::train::Batch;
-use adapter_finetune::checkpoint::{Best, Checkpoint, Progress, latest, prune, write_atomically};
+use adapter_finetune::checkpoint::{Best, Checkpoint, Ground, Progress, latest, prune, write_atomically};
 use adapter_finetune::data::DataPosition;
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
-use adapter_finetune::{AdapterShape, Frozen, Moments, Recipe, Snapshot, TrainError, Trainer};
+use adapter_finetune::{AdapterShape, Backend, Frozen, Moments, Recipe, Snapshot, TrainError, Trainer};
 use adapter_tests::{gpu, load_tiny, one_at_a_time, same_bits, uniform};
 use pollster::block_on;
 
@@ -70,6 +70,7 @@ fn checkpoint_of([layers, length, channels, heads]: [usize; 4], step: u64) -> Ch
         tokens: u64::MAX,
         trained_tokens: 1 << 53 | 1,
         validation_due: true,
+        ground: Ground { backend: Some(Backend::Cpu), f16: Some(true), validation: Some(u64::MAX) },
     };
     Checkpoint { snapshot, progress }
 }

@@ -1,5 +1,8 @@
 //! Training on the tiny model: against float64 PyTorch, against itself after a resume, and with numbers that are not finite.
 
+#[path = "trainer/driver.rs"]
+mod driver;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 

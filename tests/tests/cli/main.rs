@@ -9,5 +9,6 @@ mod computed;
 mod finetune;
 mod measured;
 mod refused;
+mod runs;
 mod shown;
 mod support;

@@ -15,7 +15,9 @@ use adapter_finetune::data::{
     DataOptions, Dataset, DatasetReport, Encoded, Examples, FileReport, Question, Renderer, SideReport,
 };
 use adapter_finetune::recipe::official_rate;
-use adapter_finetune::{RunSettings, usual};
+use adapter_finetune::samples::{context_for, most_question_tokens};
+use adapter_finetune::settings::rows_over_context;
+use adapter_finetune::{RunOptions, RunSettings, defaults};
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
@@ -56,7 +58,7 @@ impl Header {
         self,
         dataset: Dataset,
         options: DataOptions,
-        wanted: &TeachSettings,
+        wanted: &RunOptions,
         start: Option<&[u8]>,
     ) -> Result<Lesson, Failure> {
         let Self { gguf, source, config, tokenizer } = self;
@@ -64,7 +66,9 @@ impl Header {
         if let Some(file) = &start {
             file.check_fits(&config)?;
         }
-        let settings = wanted.run(&dataset.training, wanted.shape(&config, start.as_ref())?)?;
+        wanted.check(&config).or_failure()?;
+        let shape = wanted.shape(&config, start.as_ref()).or_failure()?;
+        let settings = wanted.run_settings(&dataset, shape).or_failure()?;
         Ok(Lesson { dataset, settings, start, config, gguf, source, tokenizer, options })
     }
 }
@@ -83,9 +87,9 @@ impl Lesson {
         #[wasm_bindgen(unchecked_param_type = "TeachSettings")] settings: &JsValue,
         start: Option<Vec<u8>>,
     ) -> Result<Lesson, Failure> {
-        let wanted: TeachSettings = from_js(settings)?;
+        let wanted = from_js::<TeachSettings>(settings)?.options()?;
         let header = Header::read(file)?;
-        let options = wanted.data_options();
+        let options = wanted.data_options().or_failure()?;
         let mut bytes = rows;
         let dataset =
             Dataset::read((&mut bytes, name), None, &header.tokenizer, &options, &mut |_| ControlFlow::Continue(()))
@@ -106,9 +110,9 @@ impl Lesson {
         #[wasm_bindgen(unchecked_param_type = "TeachSettings")] settings: &JsValue,
         start: Option<Vec<u8>>,
     ) -> Result<Lesson, Failure> {
-        let wanted: TeachSettings = from_js(settings)?;
+        let wanted = from_js::<TeachSettings>(settings)?.options()?;
         let header = Header::read(file)?;
-        let options = wanted.data_options();
+        let options = wanted.data_options().or_failure()?;
         let trained = (0..ids.len()).map(|index| index > 0 && index >= first_target).collect();
         let mut training = Examples::default();
         training.push(&Encoded { ids, trained, ..Encoded::default() });
@@ -146,13 +150,23 @@ impl Lesson {
             field: problem.field.clone(),
             reason: problem.reason.to_string(),
         });
+        let mut notes = file.notes(*max_tokens);
+        let n_context = self.config.n_context;
+        let (training_rows, validation_rows) = (&self.dataset.training, &self.dataset.validation);
+        let over = rows_over_context(training_rows, n_context) + rows_over_context(validation_rows, n_context);
+        if over > 0 {
+            notes.push(format!("{over} rows with more tokens than the model's context of {n_context}"));
+        }
+        if self.start.is_none() && !matches!(AdapterFile::from_gguf(&self.gguf, &self.source), Ok(None)) {
+            notes.push("the model's file holds an adapter, which this training does not begin with".to_owned());
+        }
         to_js(&Plan {
             format: file.format.map(|format| format.to_string()),
             rows: file.rows,
             skipped: file.n_skipped(),
             reasons: file.skipped.iter().map(|(reason, n)| (*reason, *n)).collect(),
             problems: problems.collect(),
-            notes: file.notes(*max_tokens),
+            notes,
             training: *training,
             validation: *validation,
             layers: shape.n_layers,
@@ -190,7 +204,8 @@ impl Lesson {
     pub fn questions(&self) -> Result<JsValue, Failure> {
         let Dataset { training, validation, .. } = &self.dataset;
         let rows = if validation.is_empty() { training } else { validation };
-        let found = Question::first(rows, &self.tokenizer, usual::SAMPLES).or_failure()?;
+        let most = most_question_tokens(self.config.n_context, defaults::SAMPLE_TOKENS);
+        let found = Question::first(rows, &self.tokenizer, defaults::SAMPLES, most as usize).or_failure()?;
         let found: Vec<types::Question> =
             found.into_iter().map(|Question { text, ids }| types::Question { text, ids }).collect();
         to_js(&found)
@@ -219,7 +234,7 @@ impl Lesson {
     #[wasm_bindgen(js_name = sampleContext)]
     #[must_use]
     pub fn sample_context_of(&self, longest: u32, tokens: u32) -> u32 {
-        longest.saturating_add(tokens).saturating_add(8).min(self.config.n_context)
+        context_for(longest, tokens, self.config.n_context)
     }
 }
 
@@ -228,7 +243,7 @@ impl Lesson {
     fn sample_context(&self, max_tokens: u32) -> u32 {
         let longest = self.dataset.report.training.max_len.max(self.dataset.report.validation.max_len);
         let longest = u32::try_from(longest).unwrap_or(max_tokens);
-        self.sample_context_of(longest, usual::SAMPLE_TOKENS)
+        self.sample_context_of(longest, defaults::SAMPLE_TOKENS)
     }
 
     /// Formats of the model's tensors.

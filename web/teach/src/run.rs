@@ -5,9 +5,11 @@ use std::sync::Arc;
 use adapter_browser::{Engine, Failure, Model, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::check::self_test::{self, Set};
+use adapter_finetune::driver::{Listener, News, Outcome, Store, Which};
 use adapter_finetune::frozen::GpuLlama;
-use adapter_finetune::{Event, Frozen, Run};
-use js_sys::{Function, Promise, Reflect, Uint8Array};
+use adapter_finetune::metrics::Record;
+use adapter_finetune::{Driver, Frozen, Run, TrainError};
+use js_sys::{Date, Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -55,79 +57,180 @@ impl Lesson {
             .or_failure()?;
         let frozen = Frozen::Gpu(Arc::new(llama));
         let (training, validation) = (&self.dataset.training, &self.dataset.validation);
-        let mut run = Run::new(frozen, training, validation, settings, self.start.as_ref()).or_failure()?;
-        let mut best: Option<(u64, Vec<u8>)> = None;
-        let reason = loop {
-            let event = match run.next().await {
-                Ok(event) => event,
-                Err(error) => {
-                    // burn only knows that a read failed; the device knows why.
-                    model.engine_model().gpu().check()?;
-                    // What was learnt before is not lost with the run, where the GPU still gives it.
-                    if let Ok(adapter) = run.trainer().adapter().await {
-                        let event = to_js(&TeachEvent::Kept { step: run.trainer().step() })?;
-                        attach(&event, "adapter", &file(adapter, &base)?);
-                        tell(&listener, &event).await?;
-                    }
-                    return Err(error).or_failure();
-                }
-            };
-            let stop = match event {
-                Event::Step { report, epoch } => {
-                    let gates = run.trainer().gates().await.or_failure()?;
-                    let event = TeachEvent::Step {
-                        step: report.step,
-                        epoch,
-                        loss: report.loss,
-                        grad_norm: report.grad_norm,
-                        learning_rate: report.learning_rate,
-                        tokens: report.n_tokens,
-                        learnt: report.n_targets,
-                        skipped: report.skipped,
-                        gates,
-                    };
-                    tell(&listener, &to_js(&event)?).await?
-                }
-                Event::Validation { step, loss, best: is_best } => {
-                    let adapter = file(run.trainer().adapter().await.or_failure()?, &base)?;
-                    let event = to_js(&TeachEvent::Validation { step, loss, best: is_best })?;
-                    attach(&event, "adapter", &adapter);
-                    // Before the first step there is nothing to keep, whatever it was measured at.
-                    if is_best && step > 0 {
-                        best = Some((step, adapter));
-                    }
-                    tell(&listener, &event).await?
-                }
-                Event::Done { early: true } => break "early",
-                Event::Done { early: false } => break "done",
-            };
-            if stop {
-                let event = to_js(&TeachEvent::Stopped { step: run.trainer().step() })?;
-                attach(&event, "adapter", &file(run.trainer().adapter().await.or_failure()?, &base)?);
-                if tell(&listener, &event).await? {
-                    break "stopped";
-                }
+        let run = Run::new(frozen, training, validation, settings, self.start.as_ref()).or_failure()?;
+        let listener = Page { listener, base, model, validated: None, stop: false, diverged: false };
+        let store = Kept { base: self.base()?, records: Vec::new(), best: None, last: Vec::new() };
+        // The page asks its questions between two events, and has no checkpoints.
+        let mut driver =
+            Driver { run, store, listener, samples: None, start: None, save_every: u64::MAX, seconds: 0.0 };
+        let outcome = match driver.drive().await {
+            Ok(outcome) => outcome,
+            Err(Wrong::Page(failure)) => return Err(failure),
+            Err(Wrong::Run(error)) => {
+                // burn only knows that a read failed; the device knows why.
+                model.engine_model().gpu().check()?;
+                return Err(error).or_failure();
             }
         };
-        let last = file(run.trainer().adapter().await.or_failure()?, &base)?;
-        let best_loss = run.place().best.filter(|found| best.as_ref().is_some_and(|(step, _)| *step == found.step));
+        let Driver { run, store, .. } = driver;
+        let best = run.best_kept().filter(|_| store.best.is_some());
+        let last = match store.last.is_empty() {
+            // Before the first step there is the beginning.
+            true => file(run.trainer().adapter().await.or_failure()?, &store.base).or_failure()?,
+            false => store.last,
+        };
         let end = to_js(&TeachEnd {
-            reason,
+            reason: match outcome {
+                Outcome::Done => "done",
+                Outcome::Early => "early",
+                Outcome::Stopped => "stopped",
+            },
             step: run.trainer().step(),
             skipped: run.trainer().skipped(),
-            best_step: best.as_ref().map(|(step, _)| *step),
-            best_loss: best_loss.map(|found| found.loss),
+            best_step: best.map(|best| best.step),
+            best_loss: best.map(|best| best.loss),
         })?;
         attach(&end, "last", &last);
-        if let Some((_, best)) = &best {
-            attach(&end, "best", best);
+        if let Some(adapter) = store.best.filter(|_| best.is_some()) {
+            attach(&end, "best", &adapter);
         }
         Ok(end)
     }
 }
 
+/// What a run leaves, in memory: the page saves it where the reader wants it.
+struct Kept {
+    base: BaseModel,
+    records: Vec<Record>,
+    best: Option<Vec<u8>>,
+    last: Vec<u8>,
+}
+
+impl Store for Kept {
+    fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    fn record(&mut self, record: Record) -> Result<(), TrainError> {
+        self.records.push(record);
+        Ok(())
+    }
+
+    fn adapter(&mut self, which: Which, adapter: &AdapterFile) -> Result<(), TrainError> {
+        let bytes = file(adapter.clone(), &self.base)?;
+        match which {
+            Which::Best => self.best = Some(bytes),
+            Which::Last => self.last = bytes,
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self, _: &Run<'_>, _: f64) -> Result<Option<Record>, TrainError> {
+        Ok(None)
+    }
+}
+
+/// The page.
+struct Page<'a> {
+    listener: Function,
+    base: BaseModel,
+    model: &'a Model,
+    /// A validation whose adapter comes next: step, loss, whether it is the best.
+    validated: Option<(u64, f64, bool)>,
+    /// The page's last answer.
+    stop: bool,
+    diverged: bool,
+}
+
+/// Whose error it is.
+enum Wrong {
+    Run(TrainError),
+    Page(Failure),
+}
+
+impl From<TrainError> for Wrong {
+    fn from(error: TrainError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl Page<'_> {
+    /// Tells the page and waits for its answer: whether it wants to stop.
+    async fn tell(&mut self, event: &TeachEvent, adapter: Option<&AdapterFile>) -> Result<(), Wrong> {
+        let told = async {
+            let event = to_js(event)?;
+            if let Some(adapter) = adapter {
+                attach(&event, "adapter", &file(adapter.clone(), &self.base).or_failure()?);
+            }
+            let answer = self.listener.call1(&JsValue::NULL, &event)?;
+            Ok::<_, Failure>(JsFuture::from(Promise::resolve(&answer)).await?.as_string())
+        };
+        self.stop = told.await.map_err(Wrong::Page)?.as_deref() == Some("stop");
+        Ok(())
+    }
+}
+
+impl Listener for Page<'_> {
+    type Error = Wrong;
+
+    fn seconds(&self) -> f64 {
+        Date::now() / 1e3
+    }
+
+    fn wants_stop(&mut self) -> bool {
+        self.stop
+    }
+
+    async fn stops(&mut self, run: &Run<'_>) -> Result<bool, Wrong> {
+        let adapter = run.trainer().adapter().await?;
+        self.tell(&TeachEvent::Stopped { step: run.trainer().step() }, Some(&adapter)).await?;
+        Ok(std::mem::take(&mut self.stop))
+    }
+
+    async fn hear(&mut self, run: &Run<'_>, news: News<'_>) -> Result<(), Wrong> {
+        match news {
+            News::Step(report, step) => {
+                let gates = run.trainer().gates().await?;
+                let event = TeachEvent::Step {
+                    step: report.step,
+                    epoch: step.epoch,
+                    loss: report.loss,
+                    grad_norm: report.grad_norm,
+                    learning_rate: report.learning_rate,
+                    tokens: report.n_tokens,
+                    learnt: report.n_targets,
+                    skipped: report.skipped,
+                    gates,
+                };
+                self.tell(&event, None).await
+            }
+            News::Validation(eval) => {
+                self.validated = Some((eval.step, eval.val_loss.unwrap_or(f64::NAN), eval.best));
+                Ok(())
+            }
+            News::Adapter(_, adapter) => match self.validated.take() {
+                Some((step, loss, best)) => {
+                    self.tell(&TeachEvent::Validation { step, loss, best }, Some(adapter)).await
+                }
+                None => Ok(()),
+            },
+            News::Diverged => {
+                self.diverged = true;
+                Ok(())
+            }
+            // What was learnt before is not lost with the run, where the GPU still gives it.
+            News::Kept(Which::Last, step, adapter)
+                if self.diverged && self.model.engine_model().gpu().check().is_ok() =>
+            {
+                self.tell(&TeachEvent::Kept { step }, Some(adapter)).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// As a safetensors file that names its model.
-fn file(mut adapter: AdapterFile, base: &BaseModel) -> Result<Vec<u8>, Failure> {
+fn file(mut adapter: AdapterFile, base: &BaseModel) -> Result<Vec<u8>, TrainError> {
     adapter.set_base(base);
     Ok(adapter.to_safetensors()?)
 }
@@ -135,10 +238,4 @@ fn file(mut adapter: AdapterFile, base: &BaseModel) -> Result<Vec<u8>, Failure> 
 fn attach(event: &JsValue, key: &str, bytes: &[u8]) {
     // Setting a property of a fresh object cannot fail.
     let _ = Reflect::set(event, &key.into(), &Uint8Array::from(bytes).into());
-}
-
-/// Tells the listener and waits for its answer: whether it wants to stop.
-async fn tell(listener: &Function, event: &JsValue) -> Result<bool, Failure> {
-    let answer = listener.call1(&JsValue::NULL, event)?;
-    Ok(JsFuture::from(Promise::resolve(&answer)).await?.as_string().as_deref() == Some("stop"))
 }

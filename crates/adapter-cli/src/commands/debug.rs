@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use adapter_atomic_file::Readers;
 use adapter_engine::adapter::GateKind;
 use adapter_engine::session::{Rows, SessionOptions};
 use adapter_engine::text::Special;
@@ -15,7 +16,6 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::failure::Failure;
 use crate::flags::{AdapterFlags, Global, ModelFlags, gate_kind};
 use crate::load::{self, ModelFile};
-use crate::output::Readers;
 use crate::printable;
 use crate::{interrupt, output};
 
@@ -181,7 +181,7 @@ fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<
         .collect::<Result<Vec<_>, _>>()
         .map_err(not_written)?;
     let content = safetensors::serialize(views, None).map_err(not_written)?;
-    output::write_whole(path, &content, Readers::Usual)
+    adapter_atomic_file::write_whole(path, &content, Readers::Default)
         .map_err(|error| Failure::file("cannot write the tensors", path, &error))
 }
 

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use adapter_atomic_file::Readers;
 use adapter_engine::adapter::{AdapterError, AdapterFile, GateKind};
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
 use crate::flags::gate_kind;
 use crate::load::{self, ModelFile};
-use crate::output::{self, Readers};
 use crate::printable::printable;
 
 /// `export`
@@ -116,7 +116,7 @@ pub fn inputs(model: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
     let mut inputs = vec![model.to_owned()];
     if let Some(adapter) = adapter {
         // The weights of a PEFT folder may be named, too.
-        let folder = if adapter.is_dir() { adapter } else { output::folder_of(adapter) };
+        let folder = if adapter.is_dir() { adapter } else { adapter_atomic_file::folder_of(adapter) };
         inputs.push(adapter.to_owned());
         inputs.extend(["adapter_config.json", "adapter_model.safetensors"].map(|name| folder.join(name)));
     }
@@ -139,7 +139,7 @@ pub fn refuse_input(out: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
 }
 
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    output::write_whole(path, content, Readers::Usual)
+    adapter_atomic_file::write_whole(path, content, Readers::Default)
         .map_err(|error| Failure::file("cannot write the adapter", path, &error))
 }
 
@@ -157,10 +157,10 @@ fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), Failure> {
         return Err(Failure::failed(message, "name a new folder"));
     }
     // `x/` has the same parent as `x`.
-    let parent = output::folder_of(path);
+    let parent = adapter_atomic_file::folder_of(path);
     let folder = private_folder(parent).map_err(fail)?;
     for (name, content) in files {
-        output::write_whole(&folder.path().join(name), content, Readers::Usual).map_err(fail)?;
+        adapter_atomic_file::write_whole(&folder.path().join(name), content, Readers::Default).map_err(fail)?;
     }
     if path.is_dir() {
         std::fs::remove_dir(path).map_err(fail)?;
@@ -168,7 +168,7 @@ fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), Failure> {
     std::fs::rename(folder.path(), path).map_err(fail)?;
     // It lies under its final name now.
     let _ = folder.keep();
-    output::sync_folder(parent);
+    adapter_atomic_file::sync_folder(parent).map_err(fail)?;
     Ok(())
 }
 
@@ -180,5 +180,5 @@ fn private_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o777)); // the system takes its umask off
     }
-    builder.prefix(".adapter-").tempdir_in(parent).map_err(output::without_temporary_name)
+    builder.prefix(".adapter-").tempdir_in(parent).map_err(adapter_atomic_file::without_temporary_name)
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use adapter_atomic_file::Readers;
 use adapter_engine::adapter::{self, AdapterWriteError, GateKind};
 use adapter_engine::formats::GgufWriteError;
 use clap::Args;
@@ -12,7 +13,7 @@ use crate::failure::Failure;
 use crate::flags::gate_kind;
 use crate::interrupt;
 use crate::load::{self, ModelFile};
-use crate::output::{self, Readers};
+use crate::output;
 use crate::printable::printable;
 
 /// `merge`
@@ -65,7 +66,7 @@ pub fn run(flags: &Merge) -> Result<(), Failure> {
         bar.set_position(done);
         interrupt::flow()
     };
-    let outcome = output::write_streamed(&flags.out, Readers::Usual, |out| {
+    let outcome = adapter_atomic_file::write_streamed(&flags.out, Readers::Default, |out| {
         adapter::merge(&model.gguf, &model.source, (&name, &file), out, &mut progress).map(|_| ()).map_err(|error| {
             match error {
                 AdapterWriteError::Write(GgufWriteError::Write(error)) => Refusal::System(error),

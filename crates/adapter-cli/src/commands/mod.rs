@@ -6,7 +6,7 @@ mod debug;
 mod doctor;
 mod export;
 #[cfg(feature = "train")]
-mod finetune;
+pub mod finetune;
 mod generate;
 mod inspect;
 mod inspect_adapter;

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use adapter_atomic_file::Readers;
 use adapter_engine::formats::{GgufError, GgufWriteError, GgufWriter, StringArray, TensorType};
 use adapter_engine::model::architecture::{LLAMA, QWEN2, QWEN3};
 use adapter_engine::model::tensors::{self, Role};
@@ -13,7 +14,7 @@ use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{self, Readers};
+use crate::output;
 use crate::printable::printable;
 
 /// `debug synthetic-model`
@@ -258,7 +259,8 @@ pub fn run(flags: &SyntheticModel) -> Result<(), Failure> {
     let writer = describe(&sizes(flags.shape), flags.weights.tensor_type()).map_err(GgufWriteError::from);
     let writer = writer.map_err(|error| Failure::failed(error.to_string(), "please report this"))?;
     let pattern = pattern(flags.weights, flags.seed);
-    let outcome = output::write_streamed(&flags.out, Readers::Usual, |out| write(&writer, &pattern, out));
+    let outcome =
+        adapter_atomic_file::write_streamed(&flags.out, Readers::Default, |out| write(&writer, &pattern, out));
     outcome.map_err(|error| match error {
         GgufWriteError::Write(error) if error.kind() == io::ErrorKind::Interrupted => Failure::Interrupted,
         GgufWriteError::Write(error) => Failure::file("cannot write the model", &flags.out, &error),

@@ -258,6 +258,11 @@ impl Gpu {
         &self.0.limits
     }
 
+    /// Bytes of the largest buffer that a kernel can use.
+    pub fn most_bytes(&self) -> u64 {
+        self.0.limits.max_buffer_size.min(self.0.limits.max_storage_buffer_binding_size)
+    }
+
     /// The wgpu instance the device comes from, for code that shares it.
     pub fn instance(&self) -> &wgpu::Instance {
         &self.0.instance

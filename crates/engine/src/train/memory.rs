@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use super::buffers::{Buffers, Item, Sizes, logit_rows};
+use crate::Error;
 use crate::model::Config;
 use crate::ops::matmul::half_row_bytes;
 
@@ -107,8 +108,29 @@ pub(super) fn count(sizes: Sizes<'_>) -> Memory {
     memory
 }
 
+/// Whether every buffer of such a run fits one binding of `limit_bytes` ([`Gpu::most_bytes`](crate::gpu::Gpu::most_bytes)).
+///
+/// # Errors
+/// [`Error::TrainingBufferTooLarge`] with the most tokens that do.
+pub fn check_buffers(
+    config: &Config,
+    n_layers: u32,
+    adapter_len: u32,
+    max_tokens: u32,
+    limit_bytes: u64,
+) -> Result<(), Error> {
+    let sizes = Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks: 1 };
+    match count(sizes).largest {
+        (what, needed_bytes) if needed_bytes > limit_bytes => {
+            let fits = most_tokens(sizes, limit_bytes);
+            Err(Error::TrainingBufferTooLarge { max_tokens, what, needed_bytes, limit_bytes, fits })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The most tokens a batch may have so that every buffer fits `limit_bytes`, 0 when none does.
-pub(super) fn most_tokens(sizes: Sizes<'_>, limit_bytes: u64) -> u32 {
+fn most_tokens(sizes: Sizes<'_>, limit_bytes: u64) -> u32 {
     // Sizes grow with the tokens: the first that does not fit, by halving.
     let (mut fits, mut too_many) = (0, sizes.max_tokens.saturating_add(1));
     while too_many - fits > 1 {

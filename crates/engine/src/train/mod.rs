@@ -12,12 +12,13 @@ mod recorder;
 mod step;
 
 pub use batch::Batch;
-pub use memory::{Memory, memory};
-pub use step::{Operands, Trainer};
+pub use memory::{Memory, check_buffers, memory};
+pub use step::{Operands, Trainer, most_batch_tokens};
 
 use crate::Error;
 use crate::adapter::{AdapterFile, GateActivation, GateShape};
 use crate::model::Model;
+pub use crate::ops::gated_attention::MAX_ADAPTER_LEN;
 
 /// Loss and gradients of an adapter's stored numbers.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,13 +2,13 @@
 
 use super::Batch;
 use super::buffers::{Buffers, Prompt, Sizes, logit_rows};
-use super::memory::{count, most_tokens, saved_blocks};
+use super::memory::{check_buffers, saved_blocks};
 use super::recorder::Recorder;
 use crate::Error;
 use crate::gpu::{Buffer, Gpu, GpuError, Step};
-use crate::model::Model;
 use crate::model::block::{self, Activations, Block, Context, SavedActivations, Saving};
 use crate::model::block_backward;
+use crate::model::{Config, Model};
 use crate::ops::gated_attention::{MAX_ADAPTER_LEN, PromptCache};
 use crate::ops::kv_cache::LayerCache;
 use crate::ops::matmul::{self, Epilogue, Shape};
@@ -81,13 +81,7 @@ impl Trainer {
         let (gpu, config) = (model.gpu(), model.config());
         let saved_blocks = saved_blocks.clamp(1, n_layers);
         let sizes = Sizes { config, n_layers, adapter_len, max_tokens, saved_blocks };
-        let limits = gpu.limits();
-        let limit_bytes = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
-        let (what, needed_bytes) = count(sizes).largest;
-        if needed_bytes > limit_bytes {
-            let fits = most_tokens(sizes, limit_bytes);
-            return Err(Error::TrainingBufferTooLarge { max_tokens, what, needed_bytes, limit_bytes, fits });
-        }
+        check_buffers(config, n_layers, adapter_len, max_tokens, gpu.most_bytes())?;
         let buffers = Buffers::make(sizes, |_, what, bytes| gpu.buffer(what, bytes))?;
         gpu.write(&buffers.rope_table, 0, &config.rope.table(0..max_tokens));
         let Some(shared) = buffers.saved.first() else {
@@ -438,12 +432,18 @@ impl Trainer {
     }
 }
 
+/// The most tokens of a batch that the kernels take, whatever the memory.
+#[must_use]
+pub fn most_batch_tokens(config: &Config) -> u32 {
+    config.n_context.max(MAX_TOKENS)
+}
+
 fn check_sizes(model: &Model, n_layers: u32, adapter_len: u32, max_tokens: u32) -> Result<(), Error> {
     let config = model.config();
     let bounds = [
         ("adapter layers", n_layers, config.n_layers),
         ("adapter length", adapter_len, MAX_ADAPTER_LEN),
-        ("batch tokens", max_tokens, config.n_context.max(MAX_TOKENS)),
+        ("batch tokens", max_tokens, most_batch_tokens(config)),
     ];
     match bounds.into_iter().find(|(_, value, limit)| *value == 0 || value > limit) {
         Some((field, value, limit)) => {

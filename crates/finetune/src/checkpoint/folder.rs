@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::files::{PARTIAL, sync_folder};
+use adapter_atomic_file::{PARTIAL, sync_folder};
+
 use super::{ADAPTER, COMPLETE, OPTIMIZER, PROGRESS, encoding, marker};
 use crate::TrainError;
 
@@ -30,6 +31,16 @@ pub fn latest(out: &Path) -> Result<Option<PathBuf>, TrainError> {
         }
     }
     Ok(None)
+}
+
+/// Whether a folder of this name is a checkpoint, or was to become one.
+pub(crate) fn is_checkpoint_name(name: &str) -> bool {
+    step_of(name).is_some()
+}
+
+/// Whether `out` has a checkpoint that was complete once, damaged or not.
+pub(crate) fn any_complete(out: &Path) -> Result<bool, TrainError> {
+    Ok(list(out)?.iter().any(|found| found.path.join(COMPLETE).exists()))
 }
 
 /// Removes complete checkpoints but the `keep` newest (at least one) and the one of the best validation, as the newest knows
@@ -106,6 +117,14 @@ struct Found {
     path: PathBuf,
 }
 
+/// The step in the name of a checkpoint, and whether it is one that waits.
+fn step_of(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let digits = rest.strip_suffix(OLD).unwrap_or(rest);
+    let step = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some((step, digits.len() < rest.len()))
+}
+
 /// All folders that are named like checkpoints, the newest first.
 fn list(out: &Path) -> Result<Vec<Found>, TrainError> {
     let failed = |error: io::Error| TrainError::file(out, &error);
@@ -117,13 +136,9 @@ fn list(out: &Path) -> Result<Vec<Found>, TrainError> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
-        let digits = rest.strip_suffix(OLD).unwrap_or(rest);
-        let Some(step) = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())) else {
-            continue;
-        };
+        let Some((step, old)) = name.to_str().and_then(step_of) else { continue };
         if entry.file_type().map_err(failed)?.is_dir() {
-            found.push(Found { step, old: digits.len() < rest.len(), path: entry.path() });
+            found.push(Found { step, old, path: entry.path() });
         }
     }
     found.sort_by_key(|found| (std::cmp::Reverse(found.step), found.old));

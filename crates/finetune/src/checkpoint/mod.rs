@@ -8,7 +8,6 @@
 //! One run writes a folder at a time; nothing here locks it.
 
 mod encoding;
-mod files;
 mod folder;
 mod marker;
 
@@ -16,14 +15,16 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use adapter_atomic_file::{Readers, write_streamed};
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataPosition;
+use crate::data::{DataPosition, Examples};
+use crate::settings::{Backend, RunOptions};
 use crate::{Place, Recipe, Snapshot, TrainError};
 
 pub use crate::Best;
 
-pub use files::write_atomically;
+pub(crate) use folder::{any_complete, is_checkpoint_name};
 pub use folder::{latest, prune};
 
 const ADAPTER: &str = "adapter.safetensors";
@@ -38,6 +39,26 @@ pub struct Checkpoint {
     pub snapshot: Snapshot,
     /// Where the run is.
     pub progress: Progress,
+}
+
+/// What a run stands on beside its rows, its settings and its model, which the adapter names. `None`: older checkpoints do not say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ground {
+    /// Where it computes.
+    pub backend: Option<Backend>,
+    /// Whether products are computed in f16 where that is faster.
+    pub f16: Option<bool>,
+    /// [`Examples::fingerprint`](crate::data::Examples::fingerprint) of the validation rows.
+    pub validation: Option<u64>,
+}
+
+impl Ground {
+    /// Of a run with these options that validates on these rows.
+    #[must_use]
+    pub fn new(options: &RunOptions, validation: &Examples) -> Self {
+        Self { backend: Some(options.backend()), f16: Some(options.f16), validation: Some(validation.fingerprint()) }
+    }
 }
 
 /// Where a run is, and the settings that decide its next steps.
@@ -70,6 +91,9 @@ pub struct Progress {
     pub trained_tokens: u64,
     /// Whether a validation comes before the next step.
     pub validation_due: bool,
+    /// Where it computes, and what it is measured by.
+    #[serde(default)]
+    pub ground: Ground,
 }
 
 impl Progress {
@@ -84,6 +108,18 @@ impl Progress {
             validation_due: self.validation_due,
         }
     }
+}
+
+/// Writes a file so that there is the old one or the new one, never half of it, whenever the program or the machine stops.
+///
+/// # Errors
+/// [`TrainError::File`] with what the system says; the old file is as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    write_through(path, bytes, &mut |file, bytes| file.write_all(bytes))
+}
+
+fn write_through(path: &Path, bytes: &[u8], write: WriteBytes<'_>) -> Result<(), TrainError> {
+    write_streamed(path, Readers::Default, |file| write(file, bytes)).map_err(|error| TrainError::file(path, &error))
 }
 
 /// How bytes get into a file: tests put a full disk here.
@@ -111,10 +147,10 @@ impl Checkpoint {
         ];
         folder::replace(out, self.snapshot.step, |folder| {
             for (name, bytes) in &contents {
-                files::write_through(&folder.join(name), bytes, write)?;
+                write_through(&folder.join(name), bytes, write)?;
             }
             let marker = marker::bytes(&contents.each_ref().map(|(name, bytes)| (*name, bytes.as_slice())));
-            files::write_through(&folder.join(COMPLETE), &marker, write)
+            write_through(&folder.join(COMPLETE), &marker, write)
         })
     }
 

@@ -28,6 +28,18 @@ pub enum Order {
     },
 }
 
+/// Whether every example fits a batch of `batch_tokens` tokens.
+///
+/// # Errors
+/// [`DataError::RowOverBatch`] with the longest that does not.
+pub fn check_lengths(examples: &Examples, batch_tokens: u32) -> Result<(), DataError> {
+    let over = examples.iter().map(|example| example.ids.len() as u64).enumerate();
+    match over.filter(|(_, tokens)| *tokens > u64::from(batch_tokens)).max_by_key(|row| row.1) {
+        Some((row, tokens)) => Err(DataError::RowOverBatch { row: row as u64 + 1, tokens, batch_tokens }),
+        None => Ok(()),
+    }
+}
+
 /// Makes batches of examples.
 #[derive(Debug)]
 pub struct Batches<'a> {
@@ -52,12 +64,7 @@ impl<'a> Batches<'a> {
         if n_rows == 0 {
             return Err(DataError::NoTrainingRows { rows: 0 });
         }
-        let over = examples.iter().map(|example| example.ids.len() as u64).enumerate();
-        if let Some((row, tokens)) =
-            over.filter(|(_, tokens)| *tokens > u64::from(batch_tokens)).max_by_key(|row| row.1)
-        {
-            return Err(DataError::RowOverBatch { row: row as u64 + 1, tokens, batch_tokens });
-        }
+        check_lengths(examples, batch_tokens)?;
         Ok(Self { examples, batch_tokens, order, rows: (0..n_rows).collect(), epoch: None })
     }
 
@@ -95,6 +102,18 @@ impl<'a> Batches<'a> {
             false => DataPosition { epoch: position.epoch.wrapping_add(1), index: 0 },
         };
         Ok(rows)
+    }
+
+    /// What they are made of.
+    #[must_use]
+    pub fn examples(&self) -> &'a Examples {
+        self.examples
+    }
+
+    /// Rows of an epoch.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.rows.len() as u64
     }
 
     /// Batches of an epoch. They differ by a few from epoch to epoch, as rows of other lengths meet.

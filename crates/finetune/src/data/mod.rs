@@ -29,7 +29,7 @@ mod row;
 mod source;
 mod split;
 
-pub use batches::{Batches, DataPosition, Order};
+pub use batches::{Batches, DataPosition, Order, check_lengths};
 pub use error::DataError;
 pub use examples::{Encoded, Example, Examples, Sample, SampleToken};
 pub use formats::Format;
@@ -38,7 +38,7 @@ pub use options::{DataOptions, Template};
 pub use problem::{Place, Reason, RowProblem};
 pub use question::Question;
 pub use render::Renderer;
-pub use report::{DatasetReport, FileReport, SideReport};
+pub use report::{DatasetReport, FileReport, SideReport, grouped};
 pub use row::Row;
 pub use split::Split;
 pub(crate) use split::mix;

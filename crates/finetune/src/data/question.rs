@@ -38,17 +38,18 @@ impl Question {
         Ok(lines.last().map(|line| Self { text: (*line).to_owned(), ids: ids.to_vec() }))
     }
 
-    /// The first `n` different questions of `rows`.
+    /// The first `n` different questions of `rows` that have at most `most_tokens` tokens.
     ///
     /// # Errors
     /// As [`Self::of`].
-    pub fn first(rows: &Examples, tokenizer: &Tokenizer, n: usize) -> Result<Vec<Self>, TextError> {
+    pub fn first(rows: &Examples, tokenizer: &Tokenizer, n: usize, most_tokens: usize) -> Result<Vec<Self>, TextError> {
         let mut questions: Vec<Self> = Vec::new();
         for example in rows.iter() {
             if questions.len() >= n {
                 break;
             }
             if let Some(question) = Self::of(&example, tokenizer)?
+                && question.ids.len() <= most_tokens
                 && questions.iter().all(|other| other.text != question.text)
             {
                 questions.push(question);

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use adapter_atomic_file::Readers;
 use adapter_engine::text::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::output::Readers;
 use crate::{load, output};
 
 /// Marks a file as one of these.
@@ -63,7 +63,7 @@ impl Transcript {
             return Err(Failure::failed(message, "choose another name"));
         }
         let text = output::json_pretty(self)?;
-        output::write_whole(path, &text, Readers::Owner)
+        adapter_atomic_file::write_whole(path, &text, Readers::Owner)
             .map_err(|error| Failure::file("cannot save the chat", path, &error))
     }
 

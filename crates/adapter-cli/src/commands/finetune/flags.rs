@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use adapter_engine::adapter::GateKind;
+use adapter_finetune::RunOptions;
 use adapter_finetune::recipe::Schedule;
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 
 use crate::flags::gate_kind;
 
 /// `finetune`
-#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:
   adapter-cli finetune --data rows.jsonl --out my-adapter            good defaults, the fetched model
   adapter-cli finetune -m model.gguf --data rows.json --dry-run      what it would take
@@ -120,33 +119,65 @@ pub struct Finetune {
     pub save_every: Option<u64>,
     /// Go on with the run of this folder, exactly where its last checkpoint was
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "adapter", "config"], help_heading = "Output")]
-    #[serde(skip)]
     pub resume: Option<PathBuf>,
     /// TOML file with any of these settings
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    #[serde(skip)]
     pub config: Option<PathBuf>,
     /// Show the settings of this run as TOML and stop
     #[arg(long, help_heading = "Output")]
-    #[serde(skip)]
     pub print_config: bool,
     /// Say what the run would take (parameters, steps, memory) and stop
     #[arg(long, help_heading = "Output")]
-    #[serde(skip)]
     pub dry_run: bool,
     /// Show the first N rows as tokens, what is learnt marked, and stop
     #[arg(long, value_name = "N", help_heading = "Output")]
-    #[serde(skip)]
     pub show_sample: Option<usize>,
     /// JSON objects on standard output, a line each, as in metrics.jsonl
     #[arg(long, help_heading = "Output")]
-    #[serde(skip)]
     pub json: bool,
 }
 
+impl Finetune {
+    /// What is asked for on the command line.
+    pub fn options(&self) -> RunOptions {
+        let flags = self.clone();
+        RunOptions {
+            model: flags.model,
+            data: flags.data,
+            val: flags.val,
+            val_split: flags.val_split,
+            template: flags.template,
+            set: flags.set,
+            max_tokens: flags.max_tokens,
+            train_on_prompt: flags.train_on_prompt,
+            strict: flags.strict,
+            adapter: flags.adapter,
+            adapter_len: flags.adapter_len,
+            adapter_layers: flags.adapter_layers,
+            gate: flags.gate,
+            lr: flags.lr,
+            epochs: flags.epochs,
+            steps: flags.steps,
+            batch_tokens: flags.batch_tokens,
+            warmup: flags.warmup,
+            schedule: flags.schedule.map(Into::into),
+            weight_decay: flags.weight_decay,
+            max_grad_norm: flags.max_grad_norm,
+            seed: flags.seed,
+            backend: flags.backend.map(Into::into),
+            f16: flags.f16,
+            validate_every: flags.validate_every,
+            patience: flags.patience,
+            sample: flags.sample,
+            sample_tokens: flags.sample_tokens,
+            out: flags.out,
+            save_every: flags.save_every,
+        }
+    }
+}
+
 /// What the learning rate does after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScheduleFlag {
     /// Falls along a half cosine to 0
     Cosine,
@@ -164,11 +195,19 @@ impl From<ScheduleFlag> for Schedule {
 }
 
 /// Where training computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
     /// The GPU: Vulkan, Metal or Direct3D 12
     Wgpu,
     /// The processor, with dequantized weights: slow, for machines without any GPU driver
     Cpu,
+}
+
+impl From<Backend> for adapter_finetune::Backend {
+    fn from(flag: Backend) -> Self {
+        match flag {
+            Backend::Wgpu => Self::Wgpu,
+            Backend::Cpu => Self::Cpu,
+        }
+    }
 }

@@ -1,91 +1,161 @@
-//! `finetune`: teaches an adapter.
+//! `finetune`: trains an adapter.
 
+mod advice;
 mod flags;
-mod samples;
 mod settings;
 mod show;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::text::Tokenizer;
 use adapter_engine::train;
-use adapter_finetune::checkpoint::Checkpoint;
-use adapter_finetune::data::{Dataset, Renderer};
+use adapter_finetune::checkpoint::{Checkpoint, Ground};
+use adapter_finetune::data::{Dataset, Question, Renderer, grouped};
+use adapter_finetune::driver::{Outcome, Store as _};
 use adapter_finetune::frozen::{CpuLlama, GpuLlama};
-use adapter_finetune::metrics::{End, Eval, Record, Step};
-use adapter_finetune::run_folder::{self, RunFolder};
-use adapter_finetune::{Event, Frozen, Run, RunSettings, Trainer};
+use adapter_finetune::metrics::Record;
+use adapter_finetune::run_folder::{self, Made, Reserved, RunFolder};
+use adapter_finetune::samples::{self, Samples};
+use adapter_finetune::settings::rows_over_context;
+use adapter_finetune::{Backend, Driver, Frozen, Run, RunOptions, RunSettings, TrainError, Trainer};
 use pollster::block_on;
 
+pub use advice::advice;
 pub use flags::Finetune;
 
 use crate::failure::Failure;
 use crate::flags::{Global, Kv, ModelFlags};
 use crate::load::{self, ModelFile};
-use crate::printable;
 use crate::{interrupt, output};
-use flags::Backend;
-use samples::Samples;
-use show::Show;
-
-/// The adapter of the last step.
-const LAST: &str = "last.safetensors";
+use show::{Show, Watch};
 
 /// Runs the command.
 ///
 /// # Errors
 /// Settings, rows, a model or an adapter that cannot be used; a run that diverged; a GPU or a disk that fails.
 pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
-    let flags = &flags.with_file()?;
+    let options = &flags.with_file()?;
     let show = Show::new(flags.json);
-    let model = ModelFlags { model: flags.model.clone(), context: None, kv: Kv::F32, prompt_lookup: None };
+    let model = ModelFlags { model: options.model.clone(), context: None, kv: Kv::F32, prompt_lookup: None };
     let file = ModelFile::open(&load::model_path(&model)?)?;
-    let start = match &flags.adapter {
-        Some(path) => Some(load::fitting_adapter(path, flags.gate, None, &file)?.1),
+    options.check(&file.config)?;
+    let out = settings::out(flags, options)?;
+    let found = match &flags.resume {
+        Some(resume) => Some(run_folder::newest(resume)?),
         None => None,
     };
-    let shape = flags.shape(&file.config, start.as_ref())?;
-    let Some(data) = &flags.data else {
-        return Err(Failure::wrong_use("no rows to learn are named", "name a .json or .jsonl file with --data"));
+    if matches!(found, Some(None)) {
+        show.say(&format!("there is no checkpoint in {} yet: the run begins anew", out.display()))?;
+    }
+    let found = found.flatten();
+    let base = BaseModel::of(&file.gguf, &file.source).map_err(|error| Failure::from(error).at(&file.path))?;
+    let (start, shape) = match (&found, &options.adapter) {
+        (Some(found), _) => {
+            run_folder::check_base(&out, found, &base)?;
+            (None, options.shape_of_checkpoint(&file.config, &found.snapshot.adapter)?)
+        }
+        (None, Some(path)) => {
+            let start = load::fitting_adapter(path, options.gate, None, &file)?.1;
+            let shape = options.shape(&file.config, Some(&start))?;
+            (Some(start), shape)
+        }
+        (None, None) => {
+            say_what_is_inside(&file);
+            (None, options.shape(&file.config, None)?)
+        }
+    };
+    let Some(data) = &options.data else {
+        return Err(Failure::wrong_use("no rows to train on are named", "name a .json or .jsonl file with --data"));
     };
     let tokenizer = file.tokenizer()?;
-    let options = flags.data_options()?;
+    let data_options = options.data_options()?;
     let dataset = {
         let _busy = interrupt::busy();
-        Dataset::open(data, flags.val.as_deref(), &tokenizer, &options, &mut |_| interrupt::flow())?
+        Dataset::open(data, options.val.as_deref(), &tokenizer, &data_options, &mut |_| interrupt::flow())?
     };
     if let Some(n) = flags.show_sample {
         return show.say_raw(&show::samples(&dataset.training.show_sample(&tokenizer, n)?));
     }
-    if flags.f16 && flags.backend() == Backend::Cpu {
-        return Err(Failure::wrong_use("--backend cpu computes in f32", "leave --f16 out, or train on a GPU"));
-    }
-    let settings = flags.run_settings(&dataset, shape)?;
-    let resolved = flags.resolved(&settings, &file.path);
+    let settings = options.run_settings(&dataset, shape)?;
+    let resolved = options.resolved(&settings, &file.path);
     if flags.print_config {
         return show.say_raw(&resolved.to_toml()?);
     }
+    let renderer = Renderer::new(&tokenizer, &data_options)?;
+    let questions = samples::questions(
+        &renderer,
+        &tokenizer,
+        &dataset,
+        &options.sample,
+        options.sample_tokens(),
+        file.config.n_context,
+    )?;
     show.data(&dataset.report)?;
+    let too_long = [&dataset.training, &dataset.validation].map(|rows| rows_over_context(rows, file.config.n_context));
+    if let n @ 1.. = too_long.into_iter().sum::<u64>() {
+        show.say(&format!(
+            "{} with more tokens than the model's context of {}: a chat can never be so long",
+            if n == 1 { "1 row".to_owned() } else { format!("{} rows", grouped(n)) },
+            grouped(file.config.n_context.into())
+        ))?;
+    }
     show.say(&plan(&settings, &file, &dataset))?;
     if flags.dry_run {
-        return dry_run(&show, flags, &settings, &file);
+        return dry_run(&show, options, &settings, &file);
     }
-    let renderer = Renderer::new(&tokenizer, &options)?;
-    let inputs = Inputs { flags, file: &file, tokenizer: &tokenizer, dataset: &dataset, renderer: &renderer };
-    train(global, inputs, settings, &resolved, start.as_ref(), show)
+    let ground = Ground::new(options, &dataset.validation);
+    if let Some(found) = &found {
+        let fingerprint = dataset.training.fingerprint();
+        let made = Made { settings: &settings, fingerprint, base: &base, ground: &ground };
+        let unknown = run_folder::check_same(&out, found, &made)?;
+        if !unknown.is_empty() {
+            let what = unknown.join(" and ");
+            output::warn(&format!(
+                "the checkpoint is of an older version, which did not note {what}: they are taken as given"
+            ));
+        }
+    }
+    let inputs =
+        Inputs { options, file: &file, tokenizer: &tokenizer, dataset: &dataset, renderer: &renderer, base, ground };
+    train(global, inputs, Begin { settings, resolved, out, found, start, questions }, show)
+}
+
+/// Says that the model's file has an adapter, which trains only where it is named.
+fn say_what_is_inside(file: &ModelFile) {
+    let name = match AdapterFile::from_gguf(&file.gguf, &file.source) {
+        Ok(None) => return,
+        Ok(Some((name, _))) => format!("the adapter {name}"),
+        // Whoever wants to use it is told what is wrong.
+        Err(_) => "an adapter".to_owned(),
+    };
+    output::warn(&format!(
+        "the model's file holds {name}, which this run does not begin with; --adapter {} goes on with it",
+        output::quoted(&file.path)
+    ));
 }
 
 /// What a run is made of.
-#[derive(Clone, Copy)]
 struct Inputs<'a> {
-    flags: &'a Finetune,
+    options: &'a RunOptions,
     file: &'a ModelFile,
     tokenizer: &'a Tokenizer,
     dataset: &'a Dataset,
     renderer: &'a Renderer<'a>,
+    base: BaseModel,
+    ground: Ground,
+}
+
+/// How and where it begins.
+struct Begin {
+    settings: RunSettings,
+    resolved: RunOptions,
+    out: PathBuf,
+    found: Option<Checkpoint>,
+    start: Option<AdapterFile>,
+    questions: Vec<Question>,
 }
 
 /// The run in numbers, before it begins.
@@ -114,29 +184,16 @@ fn plan(settings: &RunSettings, file: &ModelFile, dataset: &Dataset) -> String {
     )
 }
 
-/// `1,229,760`
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// What the run would need of memory.
-fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFile) -> Result<(), Failure> {
+fn dry_run(show: &Show, options: &RunOptions, settings: &RunSettings, file: &ModelFile) -> Result<(), Failure> {
     let RunSettings { shape, batch_tokens, .. } = settings;
-    if flags.backend() == Backend::Cpu {
+    if options.backend() == Backend::Cpu {
         let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
         return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
     }
     let weights = adapter_engine::model::weight_bytes(&file.gguf)?;
     let mut memory = train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
-    if flags.f16 {
+    if options.f16 {
         memory = memory.rounded(&file.config, *batch_tokens);
     }
     let (largest, largest_bytes) = memory.largest;
@@ -159,16 +216,17 @@ fn dry_run(show: &Show, flags: &Finetune, settings: &RunSettings, file: &ModelFi
     ))
 }
 
-fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result<Frozen, Failure> {
+fn frozen(global: &Global, inputs: &Inputs<'_>, settings: &RunSettings) -> Result<Frozen, Failure> {
     let RunSettings { shape, batch_tokens, .. } = settings;
-    let _busy = interrupt::busy();
-    Ok(match inputs.flags.backend() {
+    Ok(match inputs.options.backend() {
         Backend::Wgpu => {
             let gpu = load::gpu(global, false)?;
+            let config = &inputs.file.config;
+            train::check_buffers(config, shape.n_layers, shape.adapter_len, *batch_tokens, gpu.most_bytes())?;
             let model = inputs.file.load(&gpu)?;
             load::before_training(&model)?;
             let step = train::Trainer::new(&model, shape.n_layers, shape.adapter_len, *batch_tokens)?;
-            Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(inputs.flags.f16))?))
+            Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(inputs.options.f16))?))
         }
         Backend::Cpu => {
             let bar = output::bar(0, "Dequantizing {wide_bar} {pos}/{len} tensors");
@@ -184,216 +242,125 @@ fn frozen(global: &Global, inputs: Inputs<'_>, settings: &RunSettings) -> Result
     })
 }
 
-fn train(
-    global: &Global,
-    inputs: Inputs<'_>,
-    settings: RunSettings,
-    resolved: &Finetune,
-    start: Option<&AdapterFile>,
-    mut show: Show,
-) -> Result<(), Failure> {
-    let Inputs { flags, file, dataset, .. } = inputs;
-    let out = flags.out()?;
-    let base = BaseModel::of(&file.gguf, &file.source).map_err(|error| Failure::from(error).at(&file.path))?;
-    let checkpoint = match &flags.resume {
-        Some(resume) => Some(run_folder::to_resume(resume, &settings, dataset.training.fingerprint())?),
-        None => None,
+fn train(global: &Global, inputs: Inputs<'_>, begin: Begin, mut show: Show) -> Result<(), Failure> {
+    // From here to the end of the program: a stop that comes between two pieces of work must not be lost.
+    let _busy = interrupt::busy();
+    interrupt::also_at_the_end();
+    let Begin { settings, resolved, out, found, start, questions } = begin;
+    // Before the model is loaded, so that nobody waits for a refusal; nothing is left of it when the loading fails.
+    let reserved = match &found {
+        Some(_) => None,
+        None => Some(Reserved::new(&out)?),
     };
-    let mut folder = match &checkpoint {
-        Some(Checkpoint { snapshot, .. }) => {
-            show.say(&format!("going on after step {}: {}", snapshot.step, out.display()))?;
-            RunFolder::resume(&out, base, snapshot.step)?
-        }
-        None => RunFolder::create(&out, base, &resolved.to_toml()?)?,
-    };
-    let frozen = frozen(global, inputs, &settings)?;
-    let mut samples = match &frozen {
-        Frozen::Gpu(llama) => {
-            let (texts, n) = (&flags.sample, flags.sample_tokens());
-            Some(Samples::new(llama.model(), inputs.tokenizer, inputs.renderer, dataset, texts, n)?)
-        }
+    let frozen = frozen(global, &inputs, &settings)?;
+    let Inputs { options, file, tokenizer, dataset, renderer, base, ground } = inputs;
+    let samples = match &frozen {
+        Frozen::Gpu(llama) => Samples::new(llama.model(), tokenizer, renderer, questions, options.sample_tokens())?,
         Frozen::Cpu(_) => {
             show.say("sample answers need a GPU: none are shown with --backend cpu")?;
             None
         }
     };
+    let save_every = options.save_every(&settings);
     let (training, validation) = (&dataset.training, &dataset.validation);
     let mut seconds = 0.0;
-    let run = match checkpoint {
-        Some(Checkpoint { snapshot, progress }) => {
+    let (run, folder) = match (found, reserved) {
+        (Some(Checkpoint { snapshot, progress }), _) => {
             seconds = progress.seconds;
             let trainer = Trainer::resume(frozen, settings.shape, settings.recipe.clone(), &snapshot)?;
-            Run::resume(trainer, training, validation, settings, progress.place())?
+            let run = Run::resume(trainer, training, validation, settings, progress.place())?;
+            show.say(&format!("going on after step {}: {}", snapshot.step, out.display()))?;
+            (run, RunFolder::resume(&out, base, ground, snapshot.step)?)
         }
-        None => {
-            let run = Run::new(frozen, training, validation, settings, start)?;
-            ask(&mut samples, start, 0, &mut folder, &show)?;
-            run
+        (None, Some(reserved)) => {
+            let run = Run::new(frozen, training, validation, settings, start.as_ref())?;
+            (run, reserved.begin(base, ground, &resolved.to_toml()?)?)
         }
+        (None, None) => return Err(TrainError::NoCheckpoint { path: out.display().to_string() }.into()),
     };
+    let folder = folder.with_template(renderer.template().source());
     show.start(run.settings().recipe.n_steps, run.trainer().step());
-    let save_every = flags.save_every(run.settings());
-    let mut work = Work { run, folder, show, samples, save_every, seconds };
-    let end = work.work();
-    work.show.finish();
-    work.end(end, &file.path)
+    let listener = Watch::new(show);
+    let mut driver = Driver { run, store: folder, listener, samples, start, save_every, seconds };
+    let outcome = block_on(driver.drive());
+    finish(driver, outcome, file)
 }
 
-/// Asks the samples, shows and keeps the answers.
-fn ask(
-    samples: &mut Option<Samples<'_>>,
-    adapter: Option<&AdapterFile>,
-    step: u64,
-    folder: &mut RunFolder,
-    show: &Show,
+/// Says how it ended, and with which exit code.
+fn finish(
+    driver: Driver<'_, RunFolder, Watch>,
+    outcome: Result<Outcome, Failure>,
+    file: &ModelFile,
 ) -> Result<(), Failure> {
-    let Some(samples) = samples else { return Ok(()) };
-    let answers = samples.ask(adapter)?;
-    for (question, (answer, cut)) in samples.questions.iter().zip(answers) {
-        let more = if cut { " ..." } else { "" };
-        let (question_shown, answer_shown) =
-            (printable::shortened(&question.text, 100), printable::shortened(&answer, 300));
-        show.say(&format!("  > {question_shown}\n    {answer_shown}{more}"))?;
-        let record = Record::Sample { step, prompt: question.text.clone(), answer };
-        show.record(&record)?;
-        folder.record(record)?;
-    }
-    Ok(())
-}
-
-/// Why a run is over.
-enum Over {
-    Done { early: bool },
-    Interrupted,
-}
-
-/// A run and everything around it.
-struct Work<'a> {
-    run: Run<'a>,
-    folder: RunFolder,
-    show: Show,
-    samples: Option<Samples<'a>>,
-    save_every: u64,
-    seconds: f64,
-}
-
-impl Work<'_> {
-    fn work(&mut self) -> Result<Over, Failure> {
-        loop {
-            // Steps are short: Ctrl+C waits for the one under way.
-            let busy = interrupt::busy();
-            let start = Instant::now();
-            let event = block_on(self.run.next())?;
-            let took = start.elapsed().as_secs_f64();
-            self.seconds += took;
-            let stop = interrupt::requested();
-            drop(busy);
-            match event {
-                Event::Step { report, epoch } => {
-                    if let Some(what) = report.skipped {
-                        self.show
-                            .say(&format!("step {}: the {what} is not finite; the step is left out", report.step))?;
-                    }
-                    let step = Step::of_report(&report, epoch, took, self.seconds);
-                    self.show.step(report.step, f64::from(report.loss), step.lr, step.tokens_per_sec)?;
-                    let record = Record::Step(step);
-                    self.show.record(&record)?;
-                    self.folder.record(record)?;
-                    if report.step.is_multiple_of(self.save_every) && !self.run.place().validation_due {
-                        self.save()?;
-                    }
+    let Driver { run, store: folder, listener, seconds, .. } = driver;
+    let Watch { show, lost, diverged, .. } = listener;
+    show.finish();
+    let path = folder.path();
+    let step = run.trainer().step();
+    match outcome {
+        Err(failure) if diverged => Err(advice::after_divergence(failure, path, run.settings())),
+        Err(failure) => Err(failure),
+        Ok(Outcome::Stopped) => {
+            let kept = match (run.best_kept(), step > run.trainer().skipped()) {
+                (Some(best), _) if best.step < step => {
+                    format!(
+                        "\nadapter.safetensors is the best by validation, that of step {}; last.safetensors that of step {step}",
+                        best.step
+                    )
                 }
-                Event::Validation { step, loss, best } => {
-                    let record = Record::Eval(Eval::of_loss(step, loss, best));
-                    let mark = if best { ", the best so far" } else { "" };
-                    self.show
-                        .say(&format!("step {step}: validation loss {loss:.4} (perplexity {:.2}){mark}", loss.exp()))?;
-                    self.show.record(&record)?;
-                    self.folder.record(record)?;
-                    let adapter = block_on(self.run.trainer().adapter())?;
-                    if best {
-                        self.folder.adapter(run_folder::ADAPTER, adapter.clone())?;
-                    }
-                    if !stop && step > 0 {
-                        ask(&mut self.samples, Some(&adapter), step, &mut self.folder, &self.show)?;
-                    }
-                    if step > 0 && step.is_multiple_of(self.save_every) {
-                        self.save()?;
-                    }
+                (_, true) => format!("\nadapter.safetensors is that of step {step}"),
+                (_, false) => "\nnothing was learnt yet: there is no adapter".to_owned(),
+            };
+            let text = format!(
+                "stopped after step {step}; go on with: adapter-cli finetune --resume {}{kept}",
+                output::quoted(path)
+            );
+            match lost {
+                None => {
+                    // The reader of the output may be gone as well: what counts is saved.
+                    let _ = show.say(&text);
+                    Err(Failure::Interrupted)
                 }
-                Event::Done { early } => return Ok(Over::Done { early }),
+                Some(Failure::ClosedPipe) => {
+                    output::note(&format!("the output was closed: {text}"));
+                    Err(Failure::OutputClosed)
+                }
+                Some(failure) => {
+                    output::note(&text);
+                    Err(failure)
+                }
             }
-            if stop {
-                return Ok(Over::Interrupted);
-            }
+        }
+        Ok(Outcome::Done | Outcome::Early) if lost.is_some() => Err(match lost {
+            None | Some(Failure::ClosedPipe) => Failure::OutputClosed,
+            Some(failure) => failure,
+        }),
+        Ok(outcome) => {
+            show.say(&summary(&run, &folder, outcome, seconds, &file.path))?;
+            // It came while the last files were written, after which there was nothing left to stop.
+            if interrupt::requested() { Err(Failure::Interrupted) } else { Ok(()) }
         }
     }
+}
 
-    /// Writes a checkpoint, once a step.
-    fn save(&mut self) -> Result<(), Failure> {
-        if let Some(record) = block_on(self.folder.checkpoint(&self.run, self.seconds))? {
-            self.show.record(&record)?;
-            self.folder.record(record)?;
-        }
-        Ok(())
+fn summary(run: &Run<'_>, folder: &RunFolder, outcome: Outcome, seconds: f64, model: &Path) -> String {
+    let records = folder.records();
+    let loss_of = |record: &Record| if let Record::Step(step) = record { Some(step.loss? as f32) } else { None };
+    let losses: Vec<f32> = records.iter().filter_map(loss_of).collect();
+    let end = records.iter().rev().find_map(|record| if let Record::End(end) = record { Some(end) } else { None });
+    let step = run.trainer().step();
+    let time = show::duration(Duration::from_secs_f64(seconds));
+    let mut text = match outcome {
+        Outcome::Early => format!("stopped early after step {step}: validation no longer gained"),
+        _ => format!("{step} steps"),
+    };
+    text += &format!(" in {time}, {:.0} tokens/s\n", run.place().tokens as f64 / seconds.max(1e-9));
+    text += &format!("loss {}\n", adapter_finetune::plot::sparkline(&losses, 60));
+    if let Some(loss) = end.and_then(|end| end.loss) {
+        text += &format!("final loss {loss:.4} (perplexity {:.2})", loss.exp());
     }
-
-    /// Keeps what there is and says how it ended.
-    fn end(mut self, end: Result<Over, Failure>, model: &Path) -> Result<(), Failure> {
-        let early = matches!(end, Ok(Over::Done { early: true }));
-        let (reason, outcome) = match end {
-            Ok(Over::Done { early: false }) => ("done".to_owned(), Ok(())),
-            Ok(Over::Done { early: true }) => ("early".to_owned(), Ok(())),
-            Ok(Over::Interrupted) => ("interrupted".to_owned(), Err(Failure::Interrupted)),
-            Err(failure) => (failure.to_string(), Err(failure)),
-        };
-        if matches!(outcome, Ok(()) | Err(Failure::Interrupted)) {
-            self.save()?;
-            let last = block_on(self.run.trainer().adapter())?;
-            self.folder.adapter(LAST, last.clone())?;
-            if self.run.place().best.is_none() {
-                self.folder.adapter(run_folder::ADAPTER, last.clone())?;
-            }
-            self.folder.pictures(&last, self.run.trainer().shape().gate_width())?;
-        }
-        let end = self.folder.ended(&self.run, reason, output::rounded(self.seconds));
-        let record = Record::End(end.clone());
-        self.show.record(&record)?;
-        self.folder.record(record)?;
-        match outcome {
-            Ok(()) => self.summary(&end, early, model),
-            Err(Failure::Interrupted) => {
-                let path = self.folder.path().display();
-                self.show.say(&format!(
-                    "stopped after step {}; go on with: adapter-cli finetune --resume {path}",
-                    end.step
-                ))?;
-                Err(Failure::Interrupted)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn summary(&self, end: &End, early: bool, model: &Path) -> Result<(), Failure> {
-        let losses: Vec<f32> = self
-            .folder
-            .records()
-            .iter()
-            .filter_map(|record| if let Record::Step(step) = record { Some(step.loss? as f32) } else { None })
-            .collect();
-        let place = self.run.place();
-        let step = end.step;
-        let time = show::duration(Duration::from_secs_f64(self.seconds));
-        let mut text = match early {
-            true => format!("stopped early after step {step}: validation no longer gained"),
-            false => format!("{step} steps"),
-        };
-        text += &format!(" in {time}, {:.0} tokens/s\n", place.tokens as f64 / self.seconds.max(1e-9));
-        text += &format!("loss {}\n", adapter_finetune::plot::sparkline(&losses, 60));
-        if let Some(loss) = end.loss {
-            text += &format!("final loss {loss:.4} (perplexity {:.2})", loss.exp());
-        }
-        if let Some(best) = place.best {
+    match (run.best_kept(), run.place().best) {
+        (Some(best), _) => {
             text += &format!(
                 "; best validation {:.4} (perplexity {:.2}) at step {}",
                 best.loss,
@@ -401,12 +368,19 @@ impl Work<'_> {
                 best.step
             );
         }
-        if end.skipped_steps > 0 {
-            text += &format!("; {} steps left out", end.skipped_steps);
+        (None, Some(start)) => {
+            text += &format!(
+                "; no validation was better than before the first step ({:.4}): the adapter is that of the last step",
+                start.loss
+            );
         }
-        let path = self.folder.path().display();
-        text += &format!("\n{path}/ holds the adapter, metrics.jsonl, loss.svg and gates.svg. Talk to it:\n");
-        text += &format!("  adapter-cli chat -m {} -a {path}", model.display());
-        self.show.say(&text)
+        (None, None) => {}
     }
+    if run.trainer().skipped() > 0 {
+        text += &format!("; {} steps left out", run.trainer().skipped());
+    }
+    let path = folder.path();
+    text += &format!("\n{}/ holds the adapter, metrics.jsonl, loss.svg and gates.svg. Talk to it:\n", path.display());
+    text += &format!("  adapter-cli chat -m {} -a {}", output::quoted(model), output::quoted(path));
+    text
 }

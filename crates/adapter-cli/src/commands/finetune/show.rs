@@ -2,17 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter_engine::text::TerminalSanitizer;
+use adapter_finetune::Run;
 use adapter_finetune::data::{DatasetReport, Sample};
-use adapter_finetune::metrics::Record;
+use adapter_finetune::driver::{Listener, News};
+use adapter_finetune::metrics::{Record, Smoothed};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output;
 use crate::printable;
+use crate::{interrupt, output};
 
 /// Where words and records go.
 pub struct Show {
@@ -20,13 +22,19 @@ pub struct Show {
     bar: ProgressBar,
     terminal: bool,
     n_steps: u64,
-    loss: Option<f64>,
+    loss: Smoothed,
 }
 
 impl Show {
     /// With `json`, records go to standard output and words to standard error; else words go to standard output.
     pub fn new(json: bool) -> Self {
-        Self { json, bar: ProgressBar::hidden(), terminal: io::stderr().is_terminal(), n_steps: 0, loss: None }
+        Self {
+            json,
+            bar: ProgressBar::hidden(),
+            terminal: io::stderr().is_terminal(),
+            n_steps: 0,
+            loss: Smoothed::default(),
+        }
     }
 
     /// A line of words.
@@ -100,8 +108,8 @@ impl Show {
     /// The output is closed.
     pub fn step(&mut self, step: u64, loss: f64, rate: f64, tokens_per_second: f64) -> Result<(), Failure> {
         // As smooth as an eye likes it, and as quick as twenty steps.
-        let smooth = self.loss.filter(|_| loss.is_finite()).map_or(loss, |before| before + (loss - before) * 0.1);
-        self.loss = Some(smooth);
+        self.loss.push(loss);
+        let smooth = self.loss.mean().unwrap_or(loss);
         self.bar.set_position(step);
         self.bar.set_message(format!("loss {smooth:.3}, lr {rate:.1e}, {tokens_per_second:.0} tokens/s,"));
         let every = (self.n_steps / 20).max(1);
@@ -114,9 +122,94 @@ impl Show {
         Ok(())
     }
 
+    /// How far a validation is, in the place of the loss.
+    pub fn validating(&self, done: u64, total: u64) {
+        self.bar.set_message(format!("validating {done}/{total} rows,"));
+    }
+
     /// Ends the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Shows a run to a person and to programs. An output that is closed stops it.
+pub struct Watch {
+    /// Where it is shown.
+    pub show: Show,
+    /// What became of the output.
+    pub lost: Option<Failure>,
+    /// Whether steps were left out up to the last one.
+    pub diverged: bool,
+    began: Instant,
+}
+
+impl Watch {
+    /// Watches from now on.
+    pub fn new(show: Show) -> Self {
+        Self { show, lost: None, diverged: false, began: Instant::now() }
+    }
+
+    fn shown(&mut self, shown: Result<(), Failure>) {
+        if let Err(failure) = shown
+            && self.lost.is_none()
+        {
+            self.lost = Some(failure);
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        let said = self.show.say(text);
+        self.shown(said);
+    }
+}
+
+impl Listener for Watch {
+    type Error = Failure;
+
+    fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    fn wants_stop(&mut self) -> bool {
+        interrupt::requested() || self.lost.is_some()
+    }
+
+    async fn hear(&mut self, _: &Run<'_>, news: News<'_>) -> Result<(), Failure> {
+        if self.lost.is_some() {
+            return Ok(());
+        }
+        match news {
+            News::Step(report, step) => {
+                if let Some(what) = report.skipped {
+                    self.say(&format!("step {}: the {what} is not finite; the step is left out", report.step));
+                }
+                let shown = self.show.step(report.step, f64::from(report.loss), step.lr, step.tokens_per_sec);
+                self.shown(shown);
+            }
+            News::Validating(done, total) => self.show.validating(done, total),
+            News::Validation(eval) => {
+                let mark = if eval.best { ", the best so far" } else { "" };
+                let loss = eval.val_loss.unwrap_or(f64::NAN);
+                self.say(&format!(
+                    "step {}: validation loss {loss:.4} (perplexity {:.2}){mark}",
+                    eval.step,
+                    loss.exp()
+                ));
+            }
+            News::Sample { question, answer, cut } => {
+                let more = if cut { " ..." } else { "" };
+                let (question, answer) = (printable::shortened(question, 100), printable::shortened(answer, 300));
+                self.say(&format!("  > {question}\n    {answer}{more}"));
+            }
+            News::Record(record) => {
+                let shown = self.show.record(record);
+                self.shown(shown);
+            }
+            News::Diverged => self.diverged = true,
+            News::Adapter(..) | News::Kept(..) => {}
+        }
+        Ok(())
     }
 }
 

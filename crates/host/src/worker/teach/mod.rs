@@ -1,20 +1,20 @@
 //! Teaching an adapter on a thread beside the engine's: the trainer of the terminal program, its folder of a run, and events for
 //! the window. The model's weights are shared, so that one can talk to it meanwhile.
 mod run;
-mod run_file;
-mod samples;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{ModelFile, Problem};
 use adapter_engine::Model;
-use adapter_engine::adapter::GateKind;
+use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::model::weight_bytes;
 use adapter_engine::text::Tokenizer;
-use adapter_finetune::data::{DataError, DataOptions, Dataset, Split};
+use adapter_finetune::checkpoint::Checkpoint;
+use adapter_finetune::data::{DataError, DataOptions, Dataset};
 use adapter_finetune::metrics::Record;
-use adapter_finetune::{AdapterShape, Recipe, RunSettings, TrainError, steps_of_epochs, usual};
+use adapter_finetune::settings::rows_over_context;
+use adapter_finetune::{Backend, RunOptions, RunSettings, TrainError, defaults};
 
 use super::{Event, Events, Stop};
 
@@ -49,14 +49,33 @@ impl Default for TeachSettings {
         Self {
             data: PathBuf::new(),
             out: PathBuf::new(),
-            epochs: usual::EPOCHS,
-            learning_rate: usual::LEARNING_RATE,
-            adapter_len: usual::ADAPTER_LEN,
+            epochs: defaults::EPOCHS,
+            learning_rate: defaults::LEARNING_RATE,
+            adapter_len: defaults::ADAPTER_LEN,
             adapter_layers: 0,
             gate: GateKind::default(),
-            batch_tokens: usual::BATCH_TOKENS,
+            batch_tokens: defaults::BATCH_TOKENS,
             seed: 0,
             question: String::new(),
+        }
+    }
+}
+
+impl TeachSettings {
+    /// As options of a run.
+    fn options(&self) -> RunOptions {
+        let question = self.question.trim();
+        RunOptions {
+            data: Some(self.data.clone()),
+            adapter_len: Some(self.adapter_len),
+            adapter_layers: (self.adapter_layers > 0).then_some(self.adapter_layers),
+            gate: Some(self.gate),
+            lr: Some(self.learning_rate),
+            epochs: Some(self.epochs),
+            batch_tokens: Some(self.batch_tokens),
+            seed: Some(self.seed),
+            sample: if question.is_empty() { Vec::new() } else { vec![question.to_owned()] },
+            ..RunOptions::default()
         }
     }
 }
@@ -127,7 +146,7 @@ pub(in crate::worker) struct Ground {
 pub(in crate::worker) fn start_plan(ground: Ground, ticket: u64, settings: TeachSettings, events: Events) {
     let said = events.clone();
     let started = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
-        let outcome = prepare(&ground, &settings).map(|prepared| Box::new(prepared.plan));
+        let outcome = prepare(&ground, &settings.options(), None, None).map(|prepared| Box::new(prepared.plan));
         said.send(Event::Planned { ticket, outcome });
     });
     if let Err(error) = started {
@@ -166,42 +185,53 @@ struct Prepared {
     plan: Plan,
 }
 
-fn prepare(ground: &Ground, settings: &TeachSettings) -> Result<Prepared, Problem> {
+/// Reads the rows; `found` is the checkpoint the run goes on from, `start` the adapter it begins with.
+fn prepare(
+    ground: &Ground,
+    wanted: &RunOptions,
+    found: Option<&Checkpoint>,
+    start: Option<&AdapterFile>,
+) -> Result<Prepared, Problem> {
     let config = &ground.file.config;
-    let n_layers = match settings.adapter_layers {
-        0 => usual::adapter_layers(config),
-        n => n.min(config.n_layers),
+    if wanted.backend() == Backend::Cpu {
+        let hint = "go on with it in the terminal: adapter-cli finetune --resume";
+        return Err(Problem::new("this run computes on the processor, and the window trains on the GPU", hint));
+    }
+    wanted.check(config).map_err(of_training)?;
+    let shape = match found {
+        Some(checkpoint) => wanted.shape_of_checkpoint(config, &checkpoint.snapshot.adapter),
+        None => wanted.shape(config, start),
     };
-    let shape = AdapterShape::new(config, n_layers, settings.adapter_len, settings.gate);
-    let options = DataOptions {
-        max_tokens: settings.batch_tokens,
-        split: Split { fraction: usual::VALIDATION_SHARE, seed: settings.seed },
-        ..DataOptions::default()
+    let shape = shape.map_err(of_training)?;
+    let options = wanted.data_options().map_err(of_training)?;
+    let Some(data) = &wanted.data else {
+        return Err(Problem::new("this run does not say which rows it trains on", "begin a new one with your rows"));
     };
-    let dataset =
-        Dataset::open(&settings.data, None, &ground.tokenizer, &options, &mut |_| std::ops::ControlFlow::Continue(()))
-            .map_err(of_data)?;
-    let n_steps =
-        steps_of_epochs(&dataset.training, settings.batch_tokens, settings.seed, settings.epochs).map_err(of_data)?;
-    let recipe = Recipe::new(settings.learning_rate, usual::warmup_steps(n_steps), n_steps);
-    recipe.check().map_err(of_training)?;
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    let dataset = Dataset::open(data, wanted.val.as_deref(), &ground.tokenizer, &options, &mut go_on);
+    let dataset = dataset.map_err(of_data)?;
+    let run = wanted.run_settings(&dataset, shape).map_err(of_training)?;
     let weights = weight_bytes(&ground.file.gguf)?;
-    let memory = adapter_engine::train::memory(config, weights, n_layers, settings.adapter_len, settings.batch_tokens);
+    let mut memory =
+        adapter_engine::train::memory(config, weights, shape.n_layers, shape.adapter_len, run.batch_tokens);
+    if wanted.f16 {
+        memory = memory.rounded(config, run.batch_tokens);
+    }
+    let mut report = dataset.report.to_string();
+    let too_long = [&dataset.training, &dataset.validation].map(|rows| rows_over_context(rows, config.n_context));
+    if let n @ 1.. = too_long.into_iter().sum::<u64>() {
+        report += &format!("\n{n} rows with more tokens than the model's context of {}", config.n_context);
+    }
+    if crate::built_in(&ground.file, None).is_ok_and(|inside| inside.is_some()) && found.is_none() && start.is_none() {
+        report += "\nThe model's file holds an adapter, which this run does not begin with.";
+    }
     let plan = Plan {
-        report: dataset.report.to_string(),
+        report,
         n_rows: dataset.report.training.rows,
-        n_steps,
+        n_steps: run.recipe.n_steps,
         n_parameters: shape.n_parameters(),
         n_frozen: ground.file.gguf.n_parameters(),
         memory_bytes: memory.total(),
-    };
-    let run = RunSettings {
-        shape,
-        recipe,
-        batch_tokens: settings.batch_tokens,
-        seed: settings.seed,
-        validate_every: usual::validate_every(n_steps),
-        patience: None,
     };
     Ok(Prepared { dataset, options, run, plan })
 }

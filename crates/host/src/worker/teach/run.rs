@@ -1,20 +1,20 @@
-//! A run from its first step to its last, or to its stop.
+//! A run from its first step to its last, or to its stop: the loop of the terminal program, with events for the window.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::Problem;
 use adapter_engine::adapter::{AdapterFile, BaseModel};
-use adapter_finetune::checkpoint::Checkpoint;
+use adapter_engine::train;
+use adapter_finetune::checkpoint::{Checkpoint, Ground as Made};
 use adapter_finetune::data::Renderer;
+use adapter_finetune::driver::{Listener, News, Outcome, Store as _, Which};
 use adapter_finetune::frozen::GpuLlama;
-use adapter_finetune::metrics::{Eval, Record, Step};
-use adapter_finetune::run_folder::{self, RunFolder};
-use adapter_finetune::{Event as RunEvent, Frozen, Recipe, Run, Trainer};
+use adapter_finetune::run_folder::{self, Reserved, RunFolder};
+use adapter_finetune::samples::{self, Samples};
+use adapter_finetune::{Driver, Frozen, Run, TrainError, Trainer};
 use pollster::block_on;
 
-use super::run_file::{RunFile, read_run};
-use super::samples::Samples;
 use super::{Ground, Prepared, TeachEnd, TeachEvent, TeachSettings, of_data, of_training, prepare};
 use crate::worker::{Event, Events, Stop};
 
@@ -27,154 +27,109 @@ pub(super) fn teach(
     events: &Events,
 ) -> Result<TeachEnd, Problem> {
     let out = settings.out.clone();
-    let kept = if resume { Some(read_run(&out)?) } else { None };
-    let settings = match &kept {
-        Some(file) => file.settings(&out),
-        None => settings,
-    };
-    let Prepared { dataset, options, mut run, mut plan } = prepare(ground, &settings)?;
-    if let Some(file) = &kept {
-        run.recipe = Recipe {
-            weight_decay: file.weight_decay,
-            max_grad_norm: (file.max_grad_norm != 0.0).then_some(file.max_grad_norm),
-            ..Recipe::new(file.lr, file.warmup, file.steps)
-        };
-        run.validate_every = file.validate_every;
-        plan.n_steps = file.steps;
-    }
     let base = BaseModel::of(&ground.file.gguf, &ground.file.source)?;
+    let (wanted, found) = match resume {
+        true => {
+            let wanted = run_folder::options(&out).map_err(of_training)?;
+            let found = run_folder::newest(&out).map_err(of_training)?;
+            if let Some(found) = &found {
+                run_folder::check_base(&out, found, &base).map_err(of_training)?;
+            }
+            (wanted, found)
+        }
+        false => (settings.options(), None),
+    };
+    let start = match &wanted.adapter {
+        Some(path) if found.is_none() => Some(crate::fitting_adapter(path, wanted.gate, None, &ground.file)?.file),
+        _ => None,
+    };
+    let Prepared { dataset, options, run: settings, plan } = prepare(ground, &wanted, found.as_ref(), start.as_ref())?;
+    let made = Made::new(&wanted, &dataset.validation);
+    if let Some(found) = &found {
+        let fingerprint = dataset.training.fingerprint();
+        let run = run_folder::Made { settings: &settings, fingerprint, base: &base, ground: &made };
+        run_folder::check_same(&out, found, &run).map_err(of_training)?;
+    }
     crate::checked_devices::before_training(ground.model.gpu(), ground.model.formats(), || ())?;
-    let found = if resume {
-        Some(run_folder::to_resume(&out, &run, dataset.training.fingerprint()).map_err(of_training)?)
-    } else {
-        None
+    let reserved = match &found {
+        Some(_) => None,
+        None => Some(Reserved::new(&out).map_err(of_training)?),
     };
-    let folder = match &found {
-        Some(checkpoint) => RunFolder::resume(&out, base, checkpoint.snapshot.step),
-        None => RunFolder::create(&out, base, &RunFile::of(&settings, &run, &ground.file.path).to_toml()?),
-    };
-    let mut folder = folder.map_err(of_training)?;
-    let before = folder.records().to_vec();
-    let started = TeachEvent::Started { plan: Box::new(plan), folder: out.clone(), before };
-    events.send(Event::Teach(started));
-
-    let frozen = GpuLlama::new(&ground.model, run.shape.n_layers, run.shape.adapter_len, run.batch_tokens);
-    let frozen = Frozen::Gpu(Arc::new(frozen.map_err(of_training)?));
     let renderer = Renderer::new(&ground.tokenizer, &options).map_err(of_data)?;
-    let mut samples = Samples::new(ground, &renderer, &dataset, &settings.question)?;
+    let (tokenizer, n_context) = (&ground.tokenizer, ground.file.config.n_context);
+    let questions =
+        samples::questions(&renderer, tokenizer, &dataset, &wanted.sample, wanted.sample_tokens(), n_context);
+    let questions = questions.map_err(of_training)?;
+    let step =
+        train::Trainer::new(&ground.model, settings.shape.n_layers, settings.shape.adapter_len, settings.batch_tokens)?;
+    let frozen = Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(wanted.f16)).map_err(of_training)?));
+    let samples =
+        Samples::new(&ground.model, tokenizer, &renderer, questions, wanted.sample_tokens()).map_err(of_training)?;
+    let save_every = wanted.save_every(&settings);
+    let (training, validation) = (&dataset.training, &dataset.validation);
     let mut seconds = 0.0;
-    let fresh = found.is_none();
-    let run = match found {
-        Some(Checkpoint { snapshot, progress }) => {
+    let begun = match (found, reserved) {
+        (Some(Checkpoint { snapshot, progress }), _) => {
             seconds = progress.seconds;
-            let trainer = Trainer::resume(frozen, run.shape, run.recipe.clone(), &snapshot).map_err(of_training)?;
-            Run::resume(trainer, &dataset.training, &dataset.validation, run, progress.place())
+            Trainer::resume(frozen, settings.shape, settings.recipe.clone(), &snapshot)
+                .and_then(|trainer| Run::resume(trainer, training, validation, settings, progress.place()))
+                .and_then(|run| Ok((run, RunFolder::resume(&out, base, made, snapshot.step)?)))
         }
-        None => Run::new(frozen, &dataset.training, &dataset.validation, run, None),
+        (None, Some(reserved)) => {
+            let config = wanted.resolved(&settings, &ground.file.path).to_toml();
+            Run::new(frozen, training, validation, settings, start.as_ref())
+                .and_then(|run| Ok((run, reserved.begin(base, made, &config?)?)))
+        }
+        (None, None) => Err(TrainError::NoCheckpoint { path: out.display().to_string() }),
     };
-    let run = run.map_err(of_training)?;
-    if fresh {
-        samples.ask(None, 0, &mut folder, events)?;
+    let (run, store) = begun.map_err(of_training)?;
+    let store = store.with_template(renderer.template().source());
+    let before = store.records().to_vec();
+    events.send(Event::Teach(TeachEvent::Started { plan: Box::new(plan), folder: out, before }));
+    let listener = Watch { events, stops, began: Instant::now(), folder: store.path().to_owned() };
+    let mut driver = Driver { run, store, listener, samples, start, save_every, seconds };
+    match block_on(driver.drive()).map_err(of_training)? {
+        Outcome::Done | Outcome::Early => Ok(TeachEnd::Done),
+        Outcome::Stopped => Ok(TeachEnd::Stopped),
     }
-    let mut work = Work { run, folder, samples, events, seconds };
-    let outcome = work.work(stops);
-    work.end(outcome)
 }
 
-/// A run and everything around it.
-struct Work<'a> {
-    run: Run<'a>,
-    folder: RunFolder,
-    samples: Samples,
+/// Tells the window.
+struct Watch<'a> {
     events: &'a Events,
-    seconds: f64,
+    stops: &'a [Stop; 2],
+    began: Instant,
+    folder: std::path::PathBuf,
 }
 
-impl Work<'_> {
-    fn happened(&mut self, record: Record) -> Result<(), Problem> {
-        self.folder.record(record.clone()).map_err(of_training)?;
-        self.events.send(Event::Teach(TeachEvent::Happened(record)));
-        Ok(())
-    }
-
-    fn work(&mut self, stops: &[Stop; 2]) -> Result<TeachEnd, Problem> {
-        loop {
-            if stops.iter().any(Stop::is_set) {
-                return Ok(TeachEnd::Stopped);
-            }
-            let start = Instant::now();
-            let event = block_on(self.run.next()).map_err(of_training)?;
-            let took = start.elapsed().as_secs_f64();
-            self.seconds += took;
-            match event {
-                RunEvent::Step { report, epoch } => {
-                    let record = Record::Step(Step::of_report(&report, epoch, took, self.seconds));
-                    self.happened(record)?;
-                    let due = report.step.is_multiple_of(self.run.settings().validate_every.max(1));
-                    if due && !self.run.place().validation_due {
-                        self.save()?;
-                        self.show_gates()?;
-                    }
-                }
-                RunEvent::Validation { step, loss, best } => {
-                    self.happened(Record::Eval(Eval::of_loss(step, loss, best)))?;
-                    let adapter = self.show_gates()?;
-                    if best {
-                        self.keep(adapter.clone())?;
-                    }
-                    if step > 0 && !stops.iter().any(Stop::is_set) {
-                        self.samples.ask(Some(&adapter), step, &mut self.folder, self.events)?;
-                    }
-                    if step > 0 {
-                        self.save()?;
-                    }
-                }
-                RunEvent::Done { .. } => return Ok(TeachEnd::Done),
-            }
-        }
-    }
-
-    fn show_gates(&self) -> Result<AdapterFile, Problem> {
-        let adapter = block_on(self.run.trainer().adapter()).map_err(of_training)?;
-        let first_layer = self.folder.base().n_layers.saturating_sub(adapter.n_layers);
-        let gates = adapter.effective_gates(self.run.trainer().shape().gate_width());
+impl Watch<'_> {
+    fn gates(&self, run: &Run<'_>, adapter: &AdapterFile) {
+        let first_layer = run.trainer().frozen().config().n_layers.saturating_sub(adapter.n_layers);
+        let gates = adapter.effective_gates(run.trainer().shape().gate_width());
         self.events.send(Event::Teach(TeachEvent::Gates { first_layer, gates }));
-        Ok(adapter)
+    }
+}
+
+impl Listener for Watch<'_> {
+    type Error = TrainError;
+
+    fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
     }
 
-    /// Puts an adapter where people look for it.
-    fn keep(&self, adapter: AdapterFile) -> Result<(), Problem> {
-        self.folder.adapter(run_folder::ADAPTER, adapter).map_err(of_training)?;
-        self.events.send(Event::Teach(TeachEvent::Usable(self.folder.path().to_owned())));
-        Ok(())
+    fn wants_stop(&mut self) -> bool {
+        self.stops.iter().any(Stop::is_set)
     }
 
-    /// Writes a checkpoint, once a step.
-    fn save(&mut self) -> Result<(), Problem> {
-        let written = block_on(self.folder.checkpoint(&self.run, self.seconds)).map_err(of_training)?;
-        written.map_or(Ok(()), |record| self.happened(record))
-    }
-
-    /// Keeps what there is.
-    fn end(mut self, outcome: Result<TeachEnd, Problem>) -> Result<TeachEnd, Problem> {
-        let reason = match &outcome {
-            Ok(TeachEnd::Done) => "done".to_owned(),
-            Ok(TeachEnd::Stopped) => "interrupted".to_owned(),
-            Err(problem) => problem.message.clone(),
-        };
-        let step = self.run.trainer().step();
-        if outcome.is_ok() {
-            if step > 0 {
-                self.save()?;
+    async fn hear(&mut self, run: &Run<'_>, news: News<'_>) -> Result<(), TrainError> {
+        match news {
+            News::Record(record) => self.events.send(Event::Teach(TeachEvent::Happened(record.clone()))),
+            News::Adapter(_, adapter) => self.gates(run, adapter),
+            News::Kept(Which::Best, ..) => {
+                self.events.send(Event::Teach(TeachEvent::Usable(self.folder.clone())));
             }
-            let last = self.show_gates()?;
-            if self.run.place().best.is_none_or(|best| best.step == step) {
-                self.keep(last.clone())?;
-            }
-            self.folder.pictures(&last, self.run.trainer().shape().gate_width()).map_err(of_training)?;
+            _ => {}
         }
-        let end = self.folder.ended(&self.run, reason, self.seconds);
-        self.happened(Record::End(end))?;
-        outcome
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What nobody has to decide: the settings of a run where nothing else is asked for, in the terminal and in the browser.
+//! Defaults: the settings of a run where nothing else is asked for, in terminal, window and page.
 
 use adapter_engine::model::Config;
 
