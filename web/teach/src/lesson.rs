@@ -89,7 +89,11 @@ impl Lesson {
     ) -> Result<Lesson, Failure> {
         let wanted = from_js::<TeachSettings>(settings)?.options()?;
         let header = Header::read(file)?;
-        let options = wanted.data_options().or_failure()?;
+        let kept = match &start {
+            Some(bytes) => AdapterFile::from_safetensors(bytes, None)?.chat_template,
+            None => None,
+        };
+        let options = wanted.data_options().or_failure()?.or_template(kept.as_deref());
         let mut bytes = rows;
         let dataset =
             Dataset::read((&mut bytes, name), None, &header.tokenizer, &options, &mut |_| ControlFlow::Continue(()))
@@ -253,6 +257,7 @@ impl Lesson {
 
     /// The model as adapters remember it.
     pub(crate) fn base(&self) -> Result<BaseModel, Failure> {
-        Ok(BaseModel::of(&self.gguf, &self.source)?)
+        let base = BaseModel::of(&self.gguf, &self.source)?;
+        Ok(base.asked_with(self.options.template.build(&self.tokenizer)?.source()))
     }
 }

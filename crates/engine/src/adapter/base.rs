@@ -22,6 +22,8 @@ pub struct BaseModel {
     pub n_layers: u32,
     /// [`base_hash`] of its weights.
     pub hash: String,
+    /// The chat template that an adapter is trained with, Jinja, once who trains has chosen one: [`Self::asked_with`].
+    pub chat_template: Option<String>,
 }
 
 impl BaseModel {
@@ -31,7 +33,14 @@ impl BaseModel {
     /// A file that cannot be read or does not say how many layers it has.
     pub fn of(gguf: &Gguf, source: &dyn ReadAt) -> Result<Self, Error> {
         let name = gguf.metadata.optional::<&str>("general.name")?.filter(|name| !name.is_empty()).map(str::to_owned);
-        Ok(Self { name, n_layers: n_layers(gguf)?, hash: base_hash(gguf, source)? })
+        Ok(Self { name, n_layers: n_layers(gguf)?, hash: base_hash(gguf, source)?, chat_template: None })
+    }
+
+    /// The same model, asked with this chat template: adapters that are trained on it keep it
+    /// ([`AdapterFile::set_base`](super::AdapterFile::set_base)).
+    #[must_use]
+    pub fn asked_with(self, chat_template: &str) -> Self {
+        Self { chat_template: Some(chat_template.to_owned()), ..self }
     }
 }
 
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn names_are_compared_as_people_mean_them() {
-        let model = BaseModel { name: Some("Smollm2 135M 8k".to_owned()), n_layers: 30, hash: format!("{PREFIX}0") };
+        let model = BaseModel { name: Some("Smollm2 135M 8k".to_owned()), n_layers: 30, hash: format!("{PREFIX}0"), chat_template: None };
         assert_eq!(compare(Some("HuggingFaceTB/SmolLM2-135M-8k"), None, &model), BaseMatch::Unknown);
         assert_eq!(compare(None, Some("blake9:0"), &model), BaseMatch::Unknown);
         assert_eq!(compare(Some("other"), Some("fnv1a64:0"), &model), BaseMatch::Same);

@@ -30,6 +30,17 @@ impl Template {
     }
 }
 
+impl DataOptions {
+    /// The same options, with the template that an adapter was trained with, `kept`, where none is named.
+    #[must_use]
+    pub fn or_template(mut self, kept: Option<&str>) -> Self {
+        if let (Template::OfModel, Some(kept)) = (&self.template, kept) {
+            self.template = Template::Source(kept.to_owned());
+        }
+        self
+    }
+}
+
 /// How a data set is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataOptions {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
-use adapter_engine::text::Tokenizer;
+use adapter_engine::text::{ChatTemplate, Tokenizer};
 use adapter_engine::train;
 use adapter_finetune::checkpoint::{Checkpoint, Ground};
 use adapter_finetune::data::{Dataset, Question, Renderer, grouped};
@@ -71,7 +71,9 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
         return Err(Failure::wrong_use("no rows to train on are named", "name a .json or .jsonl file with --data"));
     };
     let tokenizer = file.tokenizer()?;
-    let data_options = options.data_options()?;
+    // A run that goes on, or goes on with an adapter, asks as before.
+    let before = found.as_ref().map(|found| &found.snapshot.adapter).or(start.as_ref());
+    let data_options = options.data_options()?.or_template(before.and_then(|file| file.chat_template.as_deref()));
     let dataset = {
         let _busy = interrupt::busy();
         Dataset::open(data, options.val.as_deref(), &tokenizer, &data_options, &mut |_| interrupt::flow())?
@@ -94,6 +96,12 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
         file.config.n_context,
     )?;
     show.data(&dataset.report)?;
+    let template = renderer.template().source();
+    show.say(&format!(
+        "chat template {}, kept with the adapter",
+        ChatTemplate::name_of(template).unwrap_or("as in the model or in the adapter")
+    ))?;
+    let base = base.asked_with(template);
     let too_long = [&dataset.training, &dataset.validation].map(|rows| rows_over_context(rows, file.config.n_context));
     if let n @ 1.. = too_long.into_iter().sum::<u64>() {
         show.say(&format!(

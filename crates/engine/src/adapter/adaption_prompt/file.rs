@@ -107,6 +107,9 @@ impl AdapterFile {
         self.base_model.clone_from(&model.name);
         self.base_layers = Some(model.n_layers);
         self.base_hash = Some(model.hash.clone());
+        if model.chat_template.is_some() {
+            self.chat_template.clone_from(&model.chat_template);
+        }
     }
 
     /// Compares what it says about its model with a model whose sizes fit. Other weights are no error: the same model in

@@ -203,7 +203,10 @@ fn prepare(
         None => wanted.shape(config, start),
     };
     let shape = shape.map_err(of_training)?;
+    // A run that goes on, or goes on with an adapter, asks as before.
+    let before = found.map(|found| &found.snapshot.adapter).or(start);
     let options = wanted.data_options().map_err(of_training)?;
+    let options = options.or_template(before.and_then(|file| file.chat_template.as_deref()));
     let Some(data) = &wanted.data else {
         return Err(Problem::new("this run does not say which rows it trains on", "begin a new one with your rows"));
     };

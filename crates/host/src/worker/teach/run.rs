@@ -56,6 +56,7 @@ pub(super) fn teach(
         None => Some(Reserved::new(&out).map_err(of_training)?),
     };
     let renderer = Renderer::new(&ground.tokenizer, &options).map_err(of_data)?;
+    let base = base.asked_with(renderer.template().source());
     let (tokenizer, n_context) = (&ground.tokenizer, ground.file.config.n_context);
     let questions =
         samples::questions(&renderer, tokenizer, &dataset, &wanted.sample, wanted.sample_tokens(), n_context);
