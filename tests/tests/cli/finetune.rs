@@ -211,6 +211,59 @@ fn it_says_beforehand_what_it_will_do() {
     home.refuse("finetune --config HERE/wrong.toml", 1, "rate", "--print-config");
 }
 
+/// The template that was trained travels with the adapter through every form, and is what it is asked with.
+#[test]
+fn an_adapter_is_asked_with_the_template_it_was_trained_with() {
+    let home = Home::new();
+    rows(&home);
+    let trained = home.run(&format!("finetune {FLAGS} --template zephyr --gate peft --steps 2 --out HERE/run"));
+    assert_done(&trained);
+    assert!(trained.stdout.contains("chat template zephyr, kept with the adapter"), "{}", trained.stdout);
+    for line in [
+        "merge -m TINY -a HERE/run --out HERE/merged.gguf",
+        "export -m TINY -a HERE/run --to peft --out HERE/peft",
+        "export -m TINY -a HERE/run --to gguf --out HERE/alone.gguf",
+        "export -m TINY -a HERE/peft --to safetensors --out HERE/again.safetensors",
+    ] {
+        assert_done(&home.run(line));
+    }
+    let asked = |flags: &str| {
+        let outcome = home.run(&format!("generate -p hello --greedy -n 4 --json {flags}"));
+        assert_done(&outcome);
+        let answer = json(&outcome.stdout);
+        (answer["prompt_tokens"].as_u64(), answer["text"].clone(), outcome.stderr.contains("the chat template zephyr, which is used"))
+    };
+    let (tokens, text, _) = asked("-m TINY -a HERE/run --template zephyr");
+    assert_ne!(asked("-m TINY -a none").0, tokens, "the model's own template is another one");
+    for flags in [
+        "-m TINY -a HERE/run",
+        "-m TINY -a HERE/peft",
+        "-m TINY -a HERE/alone.gguf",
+        "-m TINY -a HERE/again.safetensors",
+        "-m HERE/merged.gguf",
+    ] {
+        assert_eq!(asked(flags), (tokens, text.clone(), true), "{flags}");
+    }
+    // A person's word wins, and without the adapter there is no template of it.
+    for flags in ["-m TINY -a HERE/run --template chatml", "-m HERE/merged.gguf -a none"] {
+        let (other, _, noted) = asked(flags);
+        assert!(other != tokens && !noted, "{flags}");
+    }
+    // Switched in a chat, and said.
+    let chat = home.run_with("chat -m TINY -a HERE/run --greedy -n 2", "hello\n/adapter off\nhello\n/adapter on\n", &[]);
+    assert_done(&chat);
+    let said = |part: &str| format!("{}{}", chat.stdout, chat.stderr).matches(part).count();
+    assert_eq!((said("the chat template zephyr, which is used"), said("the model's own again")), (2, 1), "{}", chat.stderr);
+    let inspected = home.run("inspect HERE/run");
+    assert!(inspected.stdout.contains("Trained with the chat template zephyr"), "{}", inspected.stdout);
+    // Trained on, it asks as before.
+    let more = home.run(&format!("finetune {FLAGS} --adapter HERE/run --steps 1 --out HERE/more"));
+    assert_done(&more);
+    assert!(more.stdout.contains("chat template zephyr, kept with the adapter"), "{}", more.stdout);
+    let resumed = home.run("finetune --resume HERE/run --steps 2");
+    assert!(resumed.stdout.contains("chat template zephyr") || resumed.code != Some(0), "{}", resumed.stderr);
+}
+
 /// What data sets say beside questions and answers is read or named, whatever the door.
 #[test]
 fn fields_that_are_not_read_are_named_before_training() {
