@@ -260,8 +260,6 @@ fn an_adapter_is_asked_with_the_template_it_was_trained_with() {
     let more = home.run(&format!("finetune {FLAGS} --adapter HERE/run --steps 1 --out HERE/more"));
     assert_done(&more);
     assert!(more.stdout.contains("chat template zephyr, kept with the adapter"), "{}", more.stdout);
-    let resumed = home.run("finetune --resume HERE/run --steps 2");
-    assert!(resumed.stdout.contains("chat template zephyr") || resumed.code != Some(0), "{}", resumed.stderr);
 }
 
 /// What data sets say beside questions and answers is read or named, whatever the door.
