@@ -231,7 +231,11 @@ fn an_adapter_is_asked_with_the_template_it_was_trained_with() {
         let outcome = home.run(&format!("generate -p hello --greedy -n 4 --json {flags}"));
         assert_done(&outcome);
         let answer = json(&outcome.stdout);
-        (answer["prompt_tokens"].as_u64(), answer["text"].clone(), outcome.stderr.contains("the chat template zephyr, which is used"))
+        (
+            answer["prompt_tokens"].as_u64(),
+            answer["text"].clone(),
+            outcome.stderr.contains("the chat template zephyr, which is used"),
+        )
     };
     let (tokens, text, _) = asked("-m TINY -a HERE/run --template zephyr");
     assert_ne!(asked("-m TINY -a none").0, tokens, "the model's own template is another one");
@@ -250,10 +254,16 @@ fn an_adapter_is_asked_with_the_template_it_was_trained_with() {
         assert!(other != tokens && !noted, "{flags}");
     }
     // Switched in a chat, and said.
-    let chat = home.run_with("chat -m TINY -a HERE/run --greedy -n 2", "hello\n/adapter off\nhello\n/adapter on\n", &[]);
+    let chat =
+        home.run_with("chat -m TINY -a HERE/run --greedy -n 2", "hello\n/adapter off\nhello\n/adapter on\n", &[]);
     assert_done(&chat);
     let said = |part: &str| format!("{}{}", chat.stdout, chat.stderr).matches(part).count();
-    assert_eq!((said("the chat template zephyr, which is used"), said("the model's own again")), (2, 1), "{}", chat.stderr);
+    assert_eq!(
+        (said("the chat template zephyr, which is used"), said("the model's own again")),
+        (2, 1),
+        "{}",
+        chat.stderr
+    );
     let inspected = home.run("inspect HERE/run");
     assert!(inspected.stdout.contains("Trained with the chat template zephyr"), "{}", inspected.stdout);
     // Trained on, it asks as before.

@@ -182,7 +182,12 @@ mod tests {
 
     #[test]
     fn names_are_compared_as_people_mean_them() {
-        let model = BaseModel { name: Some("Smollm2 135M 8k".to_owned()), n_layers: 30, hash: format!("{PREFIX}0"), chat_template: None };
+        let model = BaseModel {
+            name: Some("Smollm2 135M 8k".to_owned()),
+            n_layers: 30,
+            hash: format!("{PREFIX}0"),
+            chat_template: None,
+        };
         assert_eq!(compare(Some("HuggingFaceTB/SmolLM2-135M-8k"), None, &model), BaseMatch::Unknown);
         assert_eq!(compare(None, Some("blake9:0"), &model), BaseMatch::Unknown);
         assert_eq!(compare(Some("other"), Some("fnv1a64:0"), &model), BaseMatch::Same);

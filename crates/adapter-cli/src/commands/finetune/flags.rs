@@ -14,12 +14,14 @@ use crate::flags::gate_kind;
 #[command(after_help = "Examples:
   adapter-cli finetune --data rows.jsonl --out my-adapter            good defaults, the fetched model
   adapter-cli finetune -m model.gguf --data rows.json --dry-run      what it would take
-  adapter-cli finetune -m model.gguf --data rows.json --show-sample 3     what would be learnt, marked
+  adapter-cli finetune -m model.gguf --data rows.json --show-sample 3     which tokens are learnt, marked
   adapter-cli finetune --data rows.jsonl --steps 200 --lr 5e-3 --gate peft --out for-peft
   adapter-cli finetune --resume my-adapter                           go on after Ctrl+C
   adapter-cli chat -a my-adapter                                     talk to it
 
-Rows may be alpaca (instruction, input, output), chat `messages`, sharegpt, prompt and completion, or text; .json or .jsonl.
+Rows may be alpaca (instruction, input or context, output), chat `messages`, sharegpt, prompt and completion, question and
+answer, prompt and chosen, or text; .json or .jsonl. Answers with weight 0, train, training or loss false, and rows with label
+or kto_tag false are not learnt; fields that are not read are named with their number of rows.
 The paper's code states its learning rate as 9e-3 for a batch of 256 rows: it really uses 9e-3 * rows / 256, which is 1.1e-3
 for its 32 rows. --lr is the real rate.")]
 pub struct Finetune {
