@@ -85,7 +85,6 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "adapter-peft": { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose one gate a layer and teach it again." },
   "adapter-too-long": { title: "This adapter's prompt is too long", next: "Train it with fewer prompts a layer." },
   "adapter-none": { title: "There is no adapter in this file", next: "Choose a file or folder of an adapter." },
-  "not-a-model": { title: "This file is an adapter", next: "Load the model it was trained on first, then add it under Adapters.", remedy: "choose-model" },
   pth: { title: "PyTorch checkpoints cannot be read here", next: "Convert it in the terminal program, or save it as safetensors." },
   "pth-length": { title: "The checkpoint leaves the prompt's length open", next: "Convert it in the terminal program, which can be told." },
   "pth-gates-raw": { title: "The checkpoint's gates are raw", next: "Choose the kind linear for them." },
