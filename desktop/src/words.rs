@@ -154,6 +154,12 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
             ("A setting of the training is out of its range", "Change it under Settings on this page.", None)
         }
         "run-exists" => ("There is a run of this name already", "Choose another name for the adapter.", None),
+        "folder-in-use" => (
+            "Another program is training in this folder",
+            "Wait until it is done or stop it there, then go on; or choose another name.",
+            None,
+        ),
+        "no-run" | "run-config" => ("This folder holds no training that can go on", "", None),
         "no-checkpoint" | "checkpoint-damaged" | "checkpoint-version" | "other-run" => {
             ("This training cannot go on", "Begin a new one under another name; what was taught before is kept.", None)
         }

@@ -84,9 +84,9 @@ fn nothing_is_guessed_unless_asked_for() {
         let model = load_tiny(gpu, "q4_1");
         let prompt = &prompts()[0];
         let mut usual = Session::new(&model, &SessionOptions::default()).expect("a session");
-        let (wanted, guesses) = answer(&mut usual, prompt, 40);
+        let (wanted, guesses) = greedy(&mut usual, prompt, 40);
         assert_eq!(guesses, (0, 0), "{}", gpu.tier());
-        let (found, (guessed, _)) = answer(&mut session(&model, MAX_GUESSED, 0), prompt, 40);
+        let (found, (guessed, _)) = greedy(&mut session(&model, MAX_GUESSED, 0), prompt, 40);
         assert!(guessed > 0, "{}", gpu.tier());
         assert_eq!(found, wanted, "{}", gpu.tier());
     }
