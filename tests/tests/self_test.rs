@@ -42,6 +42,7 @@ fn answers() -> Answers {
         products(&mut out, format);
     }
     pointwise(&mut out);
+    head_norms(&mut out);
     for (name, round) in
         [("", None), (" with a cache in f16", Some(half as Round)), (" with a cache in q8", Some(bytes))]
     {
@@ -103,6 +104,31 @@ fn pointwise(out: &mut Answers) {
     out.insert("swiglu".into(), narrow(&twin::swiglu::forward(&a, &b)));
     out.insert("residual_add".into(), narrow(&twin::residual_add::forward(&a, &b)));
     out.insert("rope".into(), narrow(&twin::rope::backward(&ROPE, &a, 32, &[9, 10, 11])));
+}
+
+/// The norm of each head of q and k in three rows of a product, and its gradient.
+fn head_norms(out: &mut Answers) {
+    let (heads, d, width) = (HEADS_OF_TWIN, HEADS.head_dim as usize, HEADS.qkv_width() as usize);
+    let (x, weights, dy) = (wide(1, 3 * width), wide(2, 2 * d), wide(14, 3 * width));
+    let (mut y, mut dx) = (Vec::new(), Vec::new());
+    for (index, (x, dy)) in x.chunks(d).zip(dy.chunks(d)).enumerate() {
+        let head = index % (heads.n_heads + 2 * heads.n_kv_heads);
+        let weight = if head < heads.n_heads { &weights[..d] } else { &weights[d..] };
+        if head < heads.n_heads + heads.n_kv_heads {
+            let (normed, r) = twin::rms_norm::forward(x, weight, EPS);
+            dx.extend(twin::rms_norm::backward(dy, x, weight, &r));
+            y.extend(normed);
+        } else {
+            y.extend(x);
+            dx.extend(dy);
+        }
+    }
+    let (q_row, kv_row) = (heads.n_heads * d, heads.n_kv_heads * d);
+    let keys: Vec<f64> = y.chunks(width).flat_map(|row| row[q_row..q_row + kv_row].to_vec()).collect();
+    out.insert("head_norm".into(), narrow(&keys));
+    let q = twin::kv_cache::write(&mut twin::kv_cache::KvCache::default(), &ROPE, heads, &y);
+    out.insert("kv_cache_write with a norm".into(), sampled(&narrow(&q)));
+    out.insert("head_norm backward".into(), sampled(&narrow(&dx)));
 }
 
 /// What a smaller cache makes of a head's channels.
@@ -299,7 +325,7 @@ fn this_gpu_passes() {
 /// A text of the kernel, and what is wrong with it then.
 type Poison = (&'static str, &'static str, &'static str);
 
-const OF_A_CHAT: [Poison; 23] = [
+const OF_A_CHAT: [Poison; 25] = [
     ("argmax", "logit > value", "logit < value"),
     ("attention", "params.scale", "(params.scale * 1.01)"),
     ("attention_keys", "params.scale", "(params.scale * 1.01)"),
@@ -310,6 +336,8 @@ const OF_A_CHAT: [Poison; 23] = [
     ("gated_attention", "params.scale", "(params.scale * 1.01)"),
     ("gated_attention_queries", "params.scale", "(params.scale * 1.01)"),
     ("half_rows", "257u - exponent", "258u - exponent"),
+    ("head_norm", "params.eps", "0.1"),
+    ("kv_cache_write", "params.eps", "0.1"),
     ("kv_cache_write", "position * d;", "(position + 1u) * d;"),
     ("matmul", "b < params.n_blocks", "b + 1u < params.n_blocks"),
     ("matmul_cooperative", "b < params.n_blocks", "b + 1u < params.n_blocks"),
@@ -326,13 +354,14 @@ const OF_A_CHAT: [Poison; 23] = [
 ];
 
 /// The kernels that only a training runs, and what those of a chat do in a training alone.
-const OF_A_TRAINING: [Poison; 17] = [
+const OF_A_TRAINING: [Poison; 18] = [
     ("attention_backward_kv", "params.scale", "(params.scale * 1.01)"),
     ("attention_backward_q", "params.scale", "(params.scale * 1.01)"),
     ("cross_entropy", "params.scale", "(params.scale * 1.01)"),
     ("gated_attention_backward", "params.scale", "(params.scale * 1.01)"),
     ("gated_attention_reduce", "t < params.n_tokens", "t + 1u < params.n_tokens"),
     ("gated_attention_reduce_lanes", "t < params.n_tokens", "t + 1u < params.n_tokens"),
+    ("head_norm", "shift = r * r", "shift = 1.1 * r * r"),
     ("matmul_backward", "total += parts", "total += 1.01 * parts"),
     ("matmul_backward_cooperative", "scale[token] *", "1.01 * scale[token] *"),
     ("matmul_backward_tiled", "fma(w_low, d,", "fma(w_low, 1.01 * d,"),

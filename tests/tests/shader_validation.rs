@@ -110,16 +110,9 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
             all.push(("gated_attention_reduce_lanes", constants(pairs), true));
         }
     }
-    for plain in [
-        "argmax",
-        "attention_merge",
-        "bias_add",
-        "gated_attention_reduce",
-        "half_rows",
-        "repeat_penalty",
-        "residual_add",
-        "sample",
-    ] {
+    for plain in
+        ["argmax", "attention_merge", "gated_attention_reduce", "half_rows", "repeat_penalty", "residual_add", "sample"]
+    {
         all.push((plain, constants([]), false));
     }
     all

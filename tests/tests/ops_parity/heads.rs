@@ -1,11 +1,9 @@
-//! What other families do to queries and keys: a bias, and the norm of each head.
+//! What other families do to queries and keys: the norm of each head.
 
 use crate::bench::Bench;
-use adapter_engine::ops::bias_add;
 use adapter_engine::ops::head_norm::{self, HeadNorm};
 use adapter_engine::ops::heads::Heads;
 use adapter_engine::ops::kv_cache::{self, CacheFormat, LayerCache, plane_bytes};
-use adapter_engine::ops::matmul::Shape;
 use adapter_engine::ops::rope::{Rope, Scaling};
 use adapter_reference::{self as twin, narrow, widen};
 use adapter_tests::uniform;
@@ -118,23 +116,5 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
             bench.compare(&format!("{case} k"), &out.k, &wanted_k, 1e-7);
             bench.compare(&format!("{case} v"), &out.v, &narrow(&cache.v), 0.0);
         }
-    }
-}
-
-pub fn bias_add(bench: &mut Bench<'_>) {
-    for (n_tokens, n, y_offset, y_stride) in
-        [(1u32, 4u32, 0u32, 4u32), (3, 96, 32, 160), (130, 252, 4, 256), (9, 1152, 0, 1152)]
-    {
-        let case = format!("bias_add[T={n_tokens},N={n},{y_offset} of {y_stride}]");
-        if !bench.wants(&case) {
-            continue;
-        }
-        let (bias, y) = (uniform(6, n as usize, -3.0, 3.0), uniform(7, (n_tokens * y_stride) as usize, -3.0, 3.0));
-        let column = |at: usize| (at as u32 % y_stride).wrapping_sub(y_offset);
-        let added = |(at, y): (usize, &f32)| bias.get(column(at) as usize).map_or(*y, |bias| y + bias);
-        let wanted: Vec<f32> = y.iter().enumerate().map(added).collect();
-        let (bias, out) = (bench.input(&bias), bench.in_place(&y));
-        bench.run(|plan| bias_add::launch(plan, &bias, &out, n, Shape { n_tokens, y_stride, y_offset }).unwrap());
-        bench.compare(&case, &out, &wanted, 0.0);
     }
 }

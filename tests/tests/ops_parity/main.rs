@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 type Cases = fn(&mut Bench<'_>);
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, Cases); 24] = [
+const OPS: [(&str, Cases); 23] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
@@ -36,7 +36,6 @@ const OPS: [(&str, Cases); 24] = [
     ("kv_cache_write", attention::kv_cache_write),
     ("kv_cache_write with norm", heads::kv_cache_write),
     ("head_norm", heads::head_norm),
-    ("bias_add", heads::bias_add),
     ("attention", attention::attention),
     ("gated_attention", attention::gated_attention),
     ("sampling", sampling::sampling),

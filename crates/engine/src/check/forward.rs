@@ -7,6 +7,7 @@ use crate::formats::TensorType;
 use crate::gpu::{Buffer, Step};
 use crate::ops::attention::{self, Stretches};
 use crate::ops::gated_attention::{self, PromptCache};
+use crate::ops::head_norm::{self, HeadNorm};
 use crate::ops::heads::Heads;
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{self, Epilogue, MANY_TOKENS, Norm, Operands, Shape, Variant};
@@ -23,6 +24,7 @@ pub(super) async fn run(bench: &mut Bench<'_>, formats: &[TensorType]) -> Result
         embeddings(bench, *tensor_type).await?;
     }
     pointwise(bench).await?;
+    head_norms(bench).await?;
     for format in [CacheFormat::F32, CacheFormat::F16, CacheFormat::Q8] {
         attentions(bench, format).await?;
     }
@@ -126,6 +128,36 @@ async fn pointwise(bench: &mut Bench<'_>) -> Result<(), Error> {
     let step = gpu.buffer_with("step", &[Step { past: 9, n_tokens: 3, ..Step::default() }])?;
     let table = gpu.buffer_with("table", &angles().table(0..12))?;
     bench.case("rope", &a, 192, |plan| rope::launch(plan, &step, &table, &a, [3, 2, 32], true)).await
+}
+
+/// The norm of each head of q and k: of a prompt's keys, and on the way into the cache.
+async fn head_norms(bench: &mut Bench<'_>) -> Result<(), Error> {
+    let (gpu, n_tokens) = (bench.gpu, 3);
+    let Heads { n_heads, n_kv_heads, head_dim } = HEADS;
+    let qkv = gpu.buffer_with("qkv", &inputs(1, (n_tokens * HEADS.qkv_width()) as usize))?;
+    let weights = gpu.buffer_with("norms", &inputs(2, 2 * head_dim as usize))?;
+    let norm = HeadNorm { weights: &weights, eps: 1e-5 };
+    let n = (n_tokens * n_kv_heads * head_dim) as usize;
+    let keys = gpu.buffer("normed keys", n as u64 * 4)?;
+    bench.case("head_norm", &keys, n, |plan| head_norm::launch_keys(plan, &qkv, norm, &keys, HEADS, n_tokens)).await?;
+    let step = gpu.buffer_with("step", &[Step { past: 0, n_tokens, ..Step::default() }])?;
+    let table = gpu.buffer_with("table", &angles().table(0..n_tokens))?;
+    let (format, size) = (CacheFormat::F32, kv_cache::plane_bytes(HEADS, n_tokens));
+    let cache = LayerCache { k: gpu.buffer("keys", size)?, v: gpu.buffer("values", size)?, format };
+    let n = (n_tokens * n_heads * head_dim) as usize;
+    let q = gpu.buffer("q", n as u64 * 4)?;
+    let operands = kv_cache::Operands {
+        step: &step,
+        table: &table,
+        qkv: &qkv,
+        norm: Some(norm),
+        q: &q,
+        cache: &cache,
+        heads: HEADS,
+        n_tokens,
+        packed: None,
+    };
+    bench.sampled("kv_cache_write with a norm", &q, n, |plan| kv_cache::launch_with(plan, operands)).await
 }
 
 /// The caches' write, attention over them and the adapter's part.

@@ -8,6 +8,7 @@ use crate::formats::TensorType;
 use crate::gpu::{Buffer, Step};
 use crate::ops::attention;
 use crate::ops::gated_attention;
+use crate::ops::head_norm::{self, HeadNorm};
 use crate::ops::heads::Heads;
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
 use crate::ops::matmul::{self, BackwardVariant, MANY_TOKENS, Shape};
@@ -77,7 +78,11 @@ async fn norms(bench: &mut Bench<'_>) -> Result<(), Error> {
         let dx = filled(15)?;
         bench.case(name, &dx, 192, |plan| rms_norm::launch_backward(plan, &dy, &x, &weight, &dx, rows, shape)).await?;
     }
-    Ok(())
+    let n = (3 * HEADS.qkv_width()) as usize;
+    let (x, d) = (gpu.buffer_with("qkv", &inputs(1, n))?, gpu.buffer_with("gradient", &inputs(14, n))?);
+    let weights = gpu.buffer_with("norms", &inputs(2, 2 * HEADS.head_dim as usize))?;
+    let norm = HeadNorm { weights: &weights, eps: 1e-5 };
+    bench.sampled("head_norm backward", &d, n, |plan| head_norm::launch_backward(plan, &x, norm, &d, HEADS, 3)).await
 }
 
 async fn activations(bench: &mut Bench<'_>) -> Result<(), Error> {

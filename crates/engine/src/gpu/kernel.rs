@@ -30,7 +30,6 @@ pub const KERNELS: &[Kernel] = kernels![
     "attention_lanes",
     "attention_merge",
     "attention_queries",
-    "bias_add",
     "cross_entropy",
     "embedding",
     "gated_attention",

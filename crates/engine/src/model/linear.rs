@@ -1,8 +1,7 @@
 //! A product with frozen weights.
 
 use crate::gpu::{Buffer, GpuError, PlanBuilder};
-use crate::ops::bias_add;
-use crate::ops::matmul::{self, Epilogue, Norm, Shape};
+use crate::ops::matmul::{self, Epilogue, Norm, Operands, Shape};
 use crate::ops::matrix::Matrix;
 
 /// Frozen weights of one product, `y = w x + b`.
@@ -34,8 +33,8 @@ impl Linear {
         shape: Shape,
         epilogue: Epilogue,
     ) -> Result<(), GpuError> {
-        matmul::launch(plan, &self.matrix, x, y, shape, epilogue)?;
-        self.add_bias(plan, y, shape)
+        let operands = Operands::new(&self.matrix, x, y, shape, epilogue);
+        matmul::launch_with(plan, Operands { bias: self.bias.as_ref(), ..operands })
     }
 
     /// [`Linear::launch`] of `norm(x)`.
@@ -51,8 +50,8 @@ impl Linear {
         shape: Shape,
         epilogue: Epilogue,
     ) -> Result<(), GpuError> {
-        matmul::launch_normed(plan, &self.matrix, x, norm, y, shape, epilogue)?;
-        self.add_bias(plan, y, shape)
+        let operands = Operands::new(&self.matrix, x, y, shape, epilogue);
+        matmul::launch_with(plan, Operands { bias: self.bias.as_ref(), norm: Some(norm), ..operands })
     }
 
     /// The gradient to `x` from that to `y`, stored or added; the bias has no part in it: `dx[t,c] (+)= sum_n w[n,c] dy[t, y_offset + n]`.
@@ -68,12 +67,5 @@ impl Linear {
         add: bool,
     ) -> Result<(), GpuError> {
         matmul::launch_backward(plan, &self.matrix, dy, dx, shape, add)
-    }
-
-    fn add_bias(&self, plan: &mut PlanBuilder<'_>, y: &Buffer, shape: Shape) -> Result<(), GpuError> {
-        match &self.bias {
-            Some(bias) => bias_add::launch(plan, bias, y, self.matrix.n_rows, shape),
-            None => Ok(()),
-        }
     }
 }

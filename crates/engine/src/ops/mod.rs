@@ -3,7 +3,6 @@
 //! Letters: T tokens, P past, C channels, H heads, K kv heads, D head_dim, F ffn, V vocab, A adapter_len.
 
 pub mod attention;
-pub mod bias_add;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod gated_attention;
