@@ -62,9 +62,11 @@ pub fn folder_of(path: &Path) -> &Path {
 /// The system's words alone: the name of a temporary file means nothing to people.
 #[must_use]
 pub fn without_temporary_name(error: io::Error) -> io::Error {
-    let source = error.get_ref().and_then(std::error::Error::source);
-    let code = source.and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((words, _)) => io::Error::new(error.kind(), words),
+        None => error,
+    }
 }
 
 /// Makes the names in a folder outlive a power failure.
