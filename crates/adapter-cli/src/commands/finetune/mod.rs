@@ -95,7 +95,7 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
         options.sample_tokens(),
         file.config.n_context,
     )?;
-    show.data(&dataset.report)?;
+    show.data(&dataset.report, flags.dry_run)?;
     let template = renderer.template().source();
     show.say(&format!(
         "chat template {}, kept with the adapter",

@@ -74,11 +74,11 @@ impl Show {
         Ok(())
     }
 
-    /// What was found in the rows: words, and an object where programs listen.
+    /// What was found in the rows: words, and of a dry run an object where programs listen (a run's records are those of its log).
     ///
     /// # Errors
     /// The output is closed.
-    pub fn data(&self, report: &DatasetReport) -> Result<(), Failure> {
+    pub fn data(&self, report: &DatasetReport, dry_run: bool) -> Result<(), Failure> {
         #[derive(Serialize)]
         struct Event<'a> {
             event: &'static str,
@@ -86,7 +86,7 @@ impl Show {
             report: &'a DatasetReport,
         }
         self.say(&report.to_string())?;
-        if self.json {
+        if self.json && dry_run {
             let mut out = io::stdout().lock();
             out.write_all(&output::json_line(&Event { event: "data", report })?)?;
             out.flush()?;
