@@ -97,11 +97,12 @@ pub fn build(select: impl FnOnce(&mut Command)) -> Result<Vec<Program>> {
     Ok(programs.collect())
 }
 
-/// The tests in the documentation of these programs' libraries; `None` where there are none.
+/// The tests in the documentation of these programs' libraries; `None` where there are none. `whole`: the programs are all that the
+/// workspace has. Then cargo is told so: with packages by name it would choose other features, and make every dependency again.
 ///
 /// # Errors
 /// As [`environment`], and a cargo that does not start.
-pub fn run_doctests(programs: &[Program]) -> Result<Option<Ran>> {
+pub fn run_doctests(programs: &[Program], whole: bool) -> Result<Option<Ran>> {
     let libraries: Vec<&str> =
         programs.iter().filter(|program| program.has_doctests).map(|program| program.package.as_str()).collect();
     if libraries.is_empty() {
@@ -109,8 +110,10 @@ pub fn run_doctests(programs: &[Program]) -> Result<Option<Ran>> {
     }
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast", "--doc"]);
-    for package in libraries {
-        command.args(["--package", package]);
+    if whole {
+        command.arg("--workspace");
+    } else {
+        command.args(libraries.iter().flat_map(|package| ["--package", package]));
     }
     environment(&mut command)?;
     let started = Instant::now();

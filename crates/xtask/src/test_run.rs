@@ -133,7 +133,7 @@ fn only(name: &str) -> Result<()> {
         }
         command.args(part.targets);
     });
-    report.doc_tests(&programs);
+    report.doc_tests(&programs, false);
     report.tests(&programs);
     report.close()
 }
@@ -156,7 +156,7 @@ fn everything() -> Result<()> {
     }
     beside.push((WEB_BUILD, web::build_apart()?));
     // These need cargo's lock on the target folder, which clippy will hold.
-    report.doc_tests(&programs);
+    report.doc_tests(&programs, true);
     let beside = Beside::start(beside);
     report.tests(&programs);
     if !clippy {
@@ -277,10 +277,10 @@ impl Report {
         programs
     }
 
-    /// Runs the tests in the documentation of these programs' libraries.
-    fn doc_tests(&mut self, programs: &[Program]) {
+    /// Runs the tests in the documentation of these programs' libraries; `whole`: of the whole workspace.
+    fn doc_tests(&mut self, programs: &[Program], whole: bool) {
         if !programs.is_empty() {
-            self.programs("doc tests", || Ok(test_programs::run_doctests(programs)?.into_iter().collect()));
+            self.programs("doc tests", || Ok(test_programs::run_doctests(programs, whole)?.into_iter().collect()));
         }
     }
 
