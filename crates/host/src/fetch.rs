@@ -358,7 +358,16 @@ mod tests {
 
     /// An archive like the published one, with a file that does not pack well beside another.
     fn archive() -> (Vec<u8>, Vec<u8>) {
-        let file: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut state = 1u32;
+        let file: Vec<u8> = std::iter::repeat_with(|| {
+            // Marsaglia's xorshift.
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 24) as u8
+        })
+        .take(300_000)
+        .collect();
         let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
         for (name, bytes) in [("package/tiny.gguf", &file[..]), ("package/other.gguf", b"something else")] {
