@@ -25,7 +25,7 @@ impl State {
         let (sender, news) = channel();
         let (stop, ctx) = (Stop::default(), self.ctx.clone());
         let begun = published.begun(&folder);
-        let total = published.archive_bytes;
+        let total = published.bytes;
         let wanted = stop.clone();
         let work = move || {
             let ended = fetch(&published, &folder, &sender, &wanted, &|| ctx.request_repaint());

@@ -229,7 +229,7 @@ fn fetch_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     let Some(fetching) = &state.fetching else {
         look::quiet(
             ui,
-            format!("{}, licence {}, from {}", bytes(published.archive_bytes), published.licence, published.host()),
+            format!("{}, licence {}, from {}", bytes(published.bytes), published.licence, published.host()),
         );
         if folder.is_none() {
             look::quiet(ui, "This system has no folder to keep it in: choose a file of your own.");
@@ -262,7 +262,7 @@ fn fetch_ui(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
                 }
                 words
             }
-            FetchStage::Check => "Comparing it with its SHA-256, unpacking it".to_owned(),
+            FetchStage::Check => "Comparing it with its SHA-256".to_owned(),
         };
         ui.label(words);
         if ui.button("Cancel").on_hover_text("What came is kept").clicked() {

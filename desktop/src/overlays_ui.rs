@@ -69,7 +69,7 @@ fn question_ui(ctx: &Context, state: &State, asked: &Question) -> Option<Action>
             Question::Fetch => {
                 let published = &state.offer.published;
                 ui.heading(format!("Fetch {}?", published.name));
-                let left = published.archive_bytes - state.offer.begun();
+                let left = published.bytes - state.offer.begun();
                 ui.label(format!(
                     "{} come from {}, and nothing else is asked for. The licence is {}. The file is compared with its SHA-256 and \
                      kept in {}.",

