@@ -91,7 +91,11 @@ impl State {
             Action::GoTo(view) => self.view = view,
             Action::NewChat => self.new_chat(),
             Action::OpenChat(id) => self.select(&id),
-            Action::Say(text) => self.say(&text),
+            Action::Say(_) if self.ready().is_none() => self.refuse(),
+            Action::Say(text) => {
+                self.say(&text);
+                self.focus_draft = true;
+            }
             Action::Edit { message, text } => self.edit(&message, &text),
             Action::Again(message) => self.again(&message),
             Action::Continue(message) => self.continue_answer(&message),

@@ -14,6 +14,8 @@ use crate::{action::Action, chat_ui, compare_ui, models_ui, overlays_ui, setting
 const RESTS: Duration = Duration::from_millis(500);
 /// In a window narrower than this, in points, the list of chats lies over the view instead of beside it, and only while it is wanted.
 const ROOM_FOR_SIDEBAR: f32 = 860.0;
+/// In one narrower than this the model in use has a line of its own below the views.
+const ROOM_FOR_ONE_LINE: f32 = 980.0;
 
 /// The window.
 pub struct App {
@@ -144,8 +146,9 @@ impl App {
         }
     }
 
-    /// The views by name, and the model in use. What does not fit in a line goes into the next.
+    /// The views by name, and the model in use.
     fn top_bar(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let one_line = ui.available_width() >= ROOM_FOR_ONE_LINE;
         ui.horizontal_wrapped(|ui| {
             let shown = self.sidebar_is_shown(ui.ctx());
             if !Self::has_room(ui.ctx()) {
@@ -159,9 +162,14 @@ impl App {
                     actions.push(Action::GoTo(view));
                 }
             }
-            ui.separator();
-            models_ui::model_bar(ui, &self.state, actions);
+            if one_line {
+                ui.separator();
+                models_ui::model_bar(ui, &self.state, actions);
+            }
         });
+        if !one_line {
+            ui.horizontal_wrapped(|ui| models_ui::model_bar(ui, &self.state, actions));
+        }
     }
 
     /// The view that is chosen.

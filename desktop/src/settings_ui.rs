@@ -8,6 +8,9 @@ use crate::overlays_ui::shortcuts_ui;
 use crate::settings::{AnswerSettings, Mode, Preset, Settings, Theme, built_in_presets};
 use crate::state::{Question, State};
 
+/// A card narrower than this, in points, has no room for a third column.
+const ROOM_FOR_HELP: f32 = 700.0;
+
 /// Draws the view; `preset_name` is what is being typed.
 pub(crate) fn ui(preset_name: &mut String, ui: &mut Ui, state: &State) -> Vec<Action> {
     let mut actions = Vec::new();
@@ -51,12 +54,21 @@ fn answers_ui(preset_name: &mut String, ui: &mut Ui, settings: &mut Settings, n_
     let edit = TextEdit::multiline(&mut answering.system).hint_text(hint).desired_rows(2).desired_width(f32::INFINITY);
     ui.add(edit).labelled_by(label.id);
     ui.add_space(4.0);
-    Grid::new("answers").num_columns(3).spacing([18.0, 8.0]).show(ui, |ui| {
+    // Where there is no room beside it, the help to a setting stands below it.
+    let narrow = ui.available_width() < ROOM_FOR_HELP;
+    let help_ui = |ui: &mut Ui, help: &str| {
+        if narrow {
+            ui.end_row();
+            ui.label("");
+        }
+        look::quiet(ui, help);
+        ui.end_row();
+    };
+    Grid::new("answers").num_columns(if narrow { 2 } else { 3 }).spacing([18.0, 8.0]).show(ui, |ui| {
         let row = |ui: &mut Ui, name: &str, help: &str, add: &mut dyn FnMut(&mut Ui) -> egui::Response| {
             let label = ui.label(name);
             add(ui).labelled_by(label.id);
-            look::quiet(ui, help);
-            ui.end_row();
+            help_ui(ui, help);
         };
         row(ui, "Temperature", "0 always takes the most likely token, higher is more varied", &mut |ui| {
             ui.add(Slider::new(&mut answering.temperature, 0.0..=2.0).step_by(0.05).fixed_decimals(2))
@@ -95,8 +107,7 @@ fn answers_ui(preset_name: &mut String, ui: &mut Ui, settings: &mut Settings, n_
             }
             answering.seed = fixed.then_some(seed);
         });
-        look::quiet(ui, "the same seed gives the same answer");
-        ui.end_row();
+        help_ui(ui, "the same seed gives the same answer");
         row(ui, "Stop texts", "end an answer before them; a line each, \\n is a line break", &mut |ui| {
             ui.add(TextEdit::multiline(&mut answering.stops).desired_rows(1).desired_width(160.0))
         });

@@ -124,7 +124,7 @@ pub fn explain(problem: &Problem) -> Option<Explained> {
         "adapter-kind-mismatch" => {
             ("The adapter's gates are of another kind", "Add it again and choose the kind it was trained with.", None)
         }
-        "adapter-none" => ("There is no adapter in this file", "Choose a file or folder of an adapter.", None),
+        "adapter-none" => ("This adapter cannot be used", "Choose a file or folder of an adapter.", None),
         "adapter-peft" => (
             "Hugging Face PEFT cannot hold this adapter",
             "Choose gates of the kind \"one a layer\" and teach it again.",
