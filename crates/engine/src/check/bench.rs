@@ -7,6 +7,9 @@ use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder};
 /// Behind the name of a case, the variant of a kernel; the answer is that of the name before it.
 pub(super) const VARIANT: &str = ", ";
 
+/// The variant whose input is rounded to f16.
+pub(super) const F16: &str = "products in f16";
+
 /// What a case gave.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {

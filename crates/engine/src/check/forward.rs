@@ -1,6 +1,6 @@
 //! The self-test's cases of a chat: products, norms, caches, attention, sampling.
 
-use super::bench::{Bench, VARIANT};
+use super::bench::{Bench, F16, VARIANT};
 use super::inputs::{HEADS, LENGTHS, PRODUCT, Scales, angles, gate_up, inputs, matrix, sampled, weights};
 use crate::Error;
 use crate::formats::TensorType;
@@ -47,7 +47,7 @@ pub(super) async fn products(
     for (index, (variant, n_tokens)) in variants.iter().enumerate() {
         // Of several for as many tokens, all but the first say what they are for.
         let suffix = match (*n_tokens, variant.f16_input()) {
-            (_, true) => format!("{VARIANT}products in f16"),
+            (_, true) => format!("{VARIANT}{F16}"),
             (1, _) if index > 0 => format!("{VARIANT}many rows"),
             (MANY_TOKENS.., _) => format!("{VARIANT}many tokens"),
             _ => String::new(),

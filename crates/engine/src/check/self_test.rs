@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bench::{Bench, VARIANT};
+use super::bench::{Bench, F16, VARIANT};
 use super::inputs::{BUDGET, nmse};
 use super::{forward, gradients};
 use crate::Error;
@@ -71,9 +71,17 @@ pub async fn run(gpu: &Gpu, set: Set, formats: &[TensorType]) -> Result<Vec<Chec
     for Outcome { name, kernels, values } in results(gpu, set, formats).await? {
         let wanted = answers.get(answer_of(&name)).map_or(&[][..], Vec::as_slice);
         let error = nmse(&values, wanted);
-        checks.push(Check { good: error <= BUDGET, name, kernels, error });
+        checks.push(Check { good: error <= budget(&name), name, kernels, error });
     }
     Ok(checks)
+}
+
+/// What a case may be off by.
+fn budget(name: &str) -> f64 {
+    // `silu(g) u` moves by up to `1 + |g|` times what g moves by, both relative. The gates of these cases go beyond 8, so what rounding
+    // the input to f16 leaves in a product grows to (1 + 8)^2 times the budget; a wrong index is at 1.
+    let amplified = name.contains(" swiglu ") && name.ends_with(F16);
+    if amplified { BUDGET * 81.0 } else { BUDGET }
 }
 
 /// The name of a case's answer: variants share one.
@@ -95,7 +103,7 @@ pub async fn require(gpu: &Gpu, set: Set, formats: &[TensorType]) -> Result<(), 
         Some(check) => Err(GpuError::SelfTest {
             kernel: check.kernel(),
             gpu: gpu.summary().name.clone(),
-            detail: format!("NMSE {:.1e} where {BUDGET:.0e} is allowed", check.error),
+            detail: format!("NMSE {:.1e} where {:.0e} is allowed", check.error, budget(&check.name)),
         }
         .into()),
     }
