@@ -341,7 +341,7 @@ mod tests {
                             file.len(),
                             file.len() - first
                         ),
-                        &file[first..file.len().min(first + cut)],
+                        &file[first..file.len().min(first.saturating_add(*cut))],
                     ),
                     Answer::Ranges(cut) => {
                         (format!("200 OK\r\nContent-Length: {}", file.len()), &file[..file.len().min(*cut)])
