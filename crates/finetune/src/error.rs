@@ -128,7 +128,7 @@ pub enum TrainError {
 }
 
 /// A setting in words, from its name in `config.toml`; other texts are words already.
-fn setting_name<'a>(field: &'a str) -> &'a str {
+fn setting_name(field: &str) -> &str {
     match field {
         "adapter-layers" => "the number of adapted layers",
         "adapter-len" => "the number of prompt tokens a layer",

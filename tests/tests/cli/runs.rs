@@ -379,7 +379,7 @@ fn rows_that_no_chat_can_hold_are_noted_and_not_asked() {
     let home = Home::new();
     let long = "word ".repeat(80);
     let line = |n: usize| {
-        format!("{{\"prompt\":\"say {n} {}\",\"completion\":\"well\"}}\n", if n % 2 == 0 { &long } else { "" })
+        format!("{{\"prompt\":\"say {n} {}\",\"completion\":\"well\"}}\n", if n.is_multiple_of(2) { &long } else { "" })
     };
     home.write("rows.jsonl", (0..12).map(line).collect::<String>());
     let flags = "-m TINY --data HERE/rows.jsonl --batch-tokens 2048 --steps 1 --val-split 0 --sample-tokens 2";

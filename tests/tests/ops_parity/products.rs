@@ -115,7 +115,7 @@ fn product(
     let (x, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
     let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
     bench.run(|plan| {
-        matmul::launch_variant(plan, variant, Operands::new(&matrix, &x, &y, shape, Epilogue::Store)).unwrap()
+        matmul::launch_variant(plan, variant, Operands::new(&matrix, &x, &y, shape, Epilogue::Store)).unwrap();
     });
     bench.compare(&case, &y, &wanted, QUANTIZED);
 }
@@ -132,7 +132,7 @@ fn epilogues(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n
         let sum = adapter_reference::residual_add::forward(&twin::forward(&widen(&x), &w, n_cols), &widen(&before));
         let (input, y) = (bench.input(&x), bench.in_place(&before));
         bench.run(|plan| {
-            matmul::launch_variant(plan, variant, Operands::new(&matrix, &input, &y, shape, Epilogue::Add)).unwrap()
+            matmul::launch_variant(plan, variant, Operands::new(&matrix, &input, &y, shape, Epilogue::Add)).unwrap();
         });
         bench.compare(&format!("{case},add]"), &y, &narrow(&sum), QUANTIZED);
     }
@@ -141,7 +141,7 @@ fn epilogues(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n
         let [gate, up] = [gate, up].map(|w| twin::forward(&widen(&x), &w, n_cols));
         let (input, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
         bench.run(|plan| {
-            matmul::launch_variant(plan, variant, Operands::new(&matrix, &input, &y, shape, Epilogue::Swiglu)).unwrap()
+            matmul::launch_variant(plan, variant, Operands::new(&matrix, &input, &y, shape, Epilogue::Swiglu)).unwrap();
         });
         bench.compare(&format!("{case},swiglu]"), &y, &narrow(&swiglu::forward(&gate, &up)), QUANTIZED);
     }
@@ -183,7 +183,7 @@ fn biased(bench: &mut Bench<'_>, variant: Variant, tensor_type: TensorType, n_ro
         bench.run(|plan| matmul::launch_variant(plan, variant, operands).unwrap());
         bench.compare(&format!("{case},{ending}]"), &y, &wanted, QUANTIZED);
     }
-    if n_rows % 8 == 0 && bench.wants(&format!("{case},bias,swiglu]")) {
+    if n_rows.is_multiple_of(8) && bench.wants(&format!("{case},bias,swiglu]")) {
         let (matrix, [gate, up]) = alternating(bench, tensor_type, n_rows, n_cols);
         let other = uniform(24, n_rows, -5.0, 5.0);
         let [gate, up] =
@@ -362,7 +362,7 @@ fn uneven_rows(bench: &mut Bench<'_>, variant: Variant) {
         let (x, y) = (bench.input(&x), bench.output(n_tokens * n_rows));
         let shape = Shape { n_tokens: n_tokens as u32, y_stride: n_rows as u32, y_offset: 0 };
         bench.run(|plan| {
-            matmul::launch_variant(plan, variant, Operands::new(&matrix, &x, &y, shape, Epilogue::Store)).unwrap()
+            matmul::launch_variant(plan, variant, Operands::new(&matrix, &x, &y, shape, Epilogue::Store)).unwrap();
         });
         bench.compare(&case, &y, &wanted, QUANTIZED);
     }

@@ -52,7 +52,7 @@ impl Row {
         };
         match self {
             Self::Chat(messages) | Self::Marked { messages, .. } => {
-                messages.iter_mut().for_each(|message| replace(&mut message.content))
+                messages.iter_mut().for_each(|message| replace(&mut message.content));
             }
             Self::Text(text) => replace(text),
         }
