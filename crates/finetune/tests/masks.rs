@@ -243,7 +243,8 @@ fn template_file(name: &str) -> DataOptions {
 /// way than the prompt that asks for its answer.
 #[test]
 fn what_is_asked_is_what_is_trained() {
-    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 8] = [
         ("mistral-nemo", &[("system", "Answer in French."), ("user", "Hi"), ("assistant", "Salut")], "Salut"),
         ("form-mistral-v3", &[("system", "Answer in French."), ("user", "Hi"), ("assistant", "Salut ")], "Salut"),
         ("deepseek-r1-llama", &[("user", "Hi"), ("assistant", "Salut")], "Salut"),
