@@ -9,7 +9,7 @@ use web_sys::Blob;
 
 use crate::blob::BlobSource;
 use crate::failure::Failure;
-use crate::model::Model;
+use crate::model::{Model, describe};
 use crate::types::{GpuInfo, to_js};
 
 /// Seconds that measuring may take, about.
@@ -120,7 +120,7 @@ impl Engine {
 pub fn inspect(file: Blob) -> Result<JsValue, Failure> {
     let source = BlobSource::new(file)?;
     let gguf = Gguf::read(&source)?;
-    to_js(&model::describe(&gguf, &source)?)
+    to_js(&describe(&gguf, &source)?)
 }
 
 /// Bytes of the module's memory: it only ever grows, so this is its high-water mark.

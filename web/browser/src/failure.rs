@@ -24,8 +24,8 @@ impl Failure {
     }
 }
 
-impl From<adapter_engine::Error> for Failure {
-    fn from(error: adapter_engine::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         let code = match &error {
             Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
             Error::Adapter(AdapterError::PeftCannotHold { .. }) => "peft",
