@@ -72,8 +72,11 @@ impl Frozen {
     /// A batch or an adapter that does not fit the model, and what the GPU reports.
     pub fn loss(&self, applied: Tensor<1>, method: &Method, batch: &Batch) -> Result<Tensor<1>, TrainError> {
         match self {
-            // The trainer's buffers are of the method's sizes already.
-            Self::Gpu(llama) => llama.loss(applied, batch),
+            Self::Gpu(llama) => {
+                // The trainer's buffers are of the method's sizes already.
+                let _ = method;
+                llama.loss(applied, batch)
+            }
             #[cfg(not(target_arch = "wasm32"))]
             Self::Cpu(llama) => llama.loss(applied, method, batch),
         }
