@@ -26,7 +26,11 @@ pub fn command(home: &Path) -> Command {
     command
 }
 
-pub fn finish(mut child: Child) -> Outcome {
+pub fn finish(child: Child) -> Outcome {
+    finish_within(child, PATIENCE)
+}
+
+pub fn finish_within(mut child: Child, patience: Duration) -> Outcome {
     let drain = |stream: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -40,9 +44,9 @@ pub fn finish(mut child: Child) -> Outcome {
     let status = loop {
         match child.try_wait().expect("it was started") {
             Some(status) => break status,
-            None if start.elapsed() > PATIENCE => {
+            None if start.elapsed() > patience => {
                 child.kill().expect("it is still there");
-                panic!("it did not end within {PATIENCE:?}");
+                panic!("it did not end within {patience:?}");
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
