@@ -189,7 +189,7 @@ impl Lesson {
             memory_bytes: needed.total() + answers,
             memory: vec![
                 ("weights", needed.weights),
-                ("activations of one block", needed.activations),
+                ("activations of a block", needed.activations),
                 ("saved activations", needed.saved),
                 ("logits", needed.logits),
                 ("prompt keys and values", needed.adapter),

@@ -161,7 +161,7 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     await page.getByRole("button", { name: "Download for PEFT" }).first().click();
     const notice = page.locator('[data-code="peft"]');
     await notice.waitFor();
-    assert.match(await notice.innerText(), /PEFT cannot hold this adapter[\s\S]*a gate for each of 4 heads, which differ[\s\S]*one a layer/);
+    assert.match(await notice.innerText(), /PEFT cannot hold this adapter[\s\S]*a gate for each of 4 heads, which differ[\s\S]*one gate a layer/);
     await notice.getByRole("button", { name: "Dismiss" }).click();
   });
 
