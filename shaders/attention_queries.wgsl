@@ -9,23 +9,7 @@
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step
 #import kv
-struct Params {
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_vec4: u32, // D / 4 = HEAD_VEC4
-    scale: f32,     // 1 / sqrt(D)
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> k_cache: array<Stored>;
-@group(0) @binding(4) var<storage, read> v_cache: array<Stored>;
-@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
-#if PACKED
-@group(0) @binding(6) var<storage, read> starts: array<u32>; // [T] first token of each token's text
-@group(0) @binding(7) var<storage, read_write> stats: array<f32>; // [T, H, 2]: log-sum-exp of the scores, and a place for the gradient
-#end
-const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
+#import attention_head
 
 fn key_part(at: u32, i: u32) -> vec4<f32> { return restored(k_cache[at + 8u * i]); }
 fn value_part(at: u32) -> vec4<f32> { return restored(v_cache[at]); }

@@ -1,28 +1,10 @@
 // gated_attention: o[t,h,:] += gate[h] * softmax_a(q[t,h,:] . k_prompt[a,h/G,:] / sqrt(D)) v_prompt[a,h/G,:]
 // Source:     Zhang et al. 2023, arXiv:2303.16199, eq. 6-8: zero-init attention. The prompt has a softmax of its own and
 //             takes no position; o already holds the base attention, so a closed gate leaves every bit of it alone.
-// Shapes:     q, o [T, H, D] (q after rope); k_prompt, v_prompt [A, K, D]; gate [H], tanh and strength already applied.
+// Shapes:     q, o [T, H, D] (q after rope); k_prompt, v_prompt [A, K, D], A at most 256; gate [H], tanh and strength already applied.
 // Variants:   APART = 1 for training: o = o_base + ..., because the gradient needs the base attention's output.
 // Dispatch:   one workgroup of WG threads (8 on a CPU adapter) a token and head.   Twin: crates/reference/src/gated_attention.rs   Budget: NMSE <= 1e-7.
-struct Params {
-    n_tokens: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_vec4: u32, // D / 4
-    adapter_len: u32, // A, at most 256
-    scale: f32,       // 1 / sqrt(D)
-    unused0: u32,
-    unused1: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k_prompt: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v_prompt: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> gate: array<f32>; // [H]
-@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
-#if APART
-@group(0) @binding(6) var<storage, read> o_base: array<vec4<f32>>;
-#end
+#import gated_attention_head
 var<workgroup> scores: array<f32, 256>;
 
 @compute @workgroup_size(${WG})

@@ -5,25 +5,7 @@
 //             of at least 8.
 // Variants:   APART = 1 for training: o = o_base + ..., because the gradient needs the base attention's output.
 // Twin:       crates/reference/src/gated_attention.rs   Budget: NMSE <= 1e-7.
-struct Params {
-    n_tokens: u32,
-    n_heads: u32,
-    n_kv_heads: u32,
-    head_vec4: u32,   // D / 4 = HEAD_VEC4
-    adapter_len: u32, // A
-    scale: f32,       // 1 / sqrt(D)
-    unused0: u32,
-    unused1: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> k_prompt: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> v_prompt: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> gate: array<f32>; // [H]
-@group(0) @binding(5) var<storage, read_write> o: array<vec4<f32>>;
-#if APART
-@group(0) @binding(6) var<storage, read> o_base: array<vec4<f32>>;
-#end
+#import gated_attention_head
 const LOWEST = -3.0e38; // instead of an infinity, which WGSL does not promise to handle
 fn key_part(at: u32, i: u32) -> vec4<f32> { return k_prompt[at + i]; }
 fn value_part(at: u32) -> vec4<f32> { return v_prompt[at]; }

@@ -1,4 +1,4 @@
-// kv_cache_write: splits the fused q,k,v product of a step; q and k are turned by rope, k and v go into the cache.
+// kv_cache_write: splits the fused q,k,v product of a step; q and k are rotated by rope, k and v go into the cache.
 // Source:     rope as in rope.wgsl; the cache layout is described in shaders/README.md ("KV cache"); the norm of each head of q and
 //             k before rope: Yang et al. 2025, arXiv:2505.09388 (Qwen3), rms_norm.wgsl.
 // Shapes:     qkv [T, (H + 2K) D]; q [T, H, D]; k_cache [positions/8, K, D/4, 8] of vec4; v_cache [positions, K, D].

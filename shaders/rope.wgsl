@@ -1,4 +1,4 @@
-// rope: x[t,h,:] turned by the angles of position P + t; with sign = -1 the inverse, which is also its gradient.
+// rope: x[t,h,:] rotated by the angles of position P + t; with sign = -1 the inverse, which is also its gradient.
 // Source:     Su et al. 2021, arXiv:2104.09864, eq. 34. Angles come from a table made in f64 on the CPU: WGSL bounds
 //             the error of sin only inside [-pi, pi].
 // Shapes:     x [T, heads, D] in place; table [positions, D/4] of (cos, sin, cos, sin).
@@ -11,7 +11,7 @@ struct Params {
     n_heads: u32,
     head_vec4: u32, // D / 4
     sign: f32,
-    n_turned: u32,  // heads that turn, from the first on
+    n_rotated: u32,  // heads that turn, from the first on
     unused0: u32,
     unused1: u32,
     unused2: u32,
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let at = (group.y * groups.x + group.x) * 64u + index;
     let t = at / (params.n_heads * params.head_vec4);
     if t >= params.n_tokens { return; }
-    if (at / params.head_vec4) % params.n_heads >= params.n_turned { return; }
+    if (at / params.head_vec4) % params.n_heads >= params.n_rotated { return; }
 #if PACKED
     let position = t - starts[t];
 #else

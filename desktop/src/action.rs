@@ -62,8 +62,10 @@ pub(crate) enum Action {
     Form(Box<Form>),
     /// Asks what learning would take.
     Plan,
-    /// Begins a training, or goes on with it.
-    Teach { resume: bool },
+    /// Begins a training.
+    Teach,
+    /// Goes on with the run in this folder.
+    GoOn(PathBuf),
     /// Ends it after the step under way.
     StopTeaching,
     /// Loads a taught adapter and opens an empty chat.
@@ -134,8 +136,12 @@ impl State {
                 let command = self.teach.planning();
                 self.send(command);
             }
-            Action::Teach { resume } => {
-                let command = self.teach.start(resume);
+            Action::Teach => {
+                let command = self.teach.start(None);
+                self.send(command);
+            }
+            Action::GoOn(run) => {
+                let command = self.teach.start(Some(run));
                 self.send(command);
             }
             Action::StopTeaching => self.teach.stop(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adapter_host::fetch::FetchStage;
+use adapter_host::figures::{bytes, count, duration};
 use eframe::egui::{self, ComboBox, RichText, ScrollArea, Slider, TextEdit, Ui};
 
 use crate::action::Action;
@@ -11,7 +12,7 @@ use crate::loading::shown_name;
 use crate::look;
 use crate::offer::Offer;
 use crate::state::{Loading, ModelState, Question, State, View};
-use crate::words::{bytes, count, duration, explain};
+use crate::words::explain;
 use adapter_host::ModelCard;
 use adapter_host::worker::LoadStage;
 

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use adapter_host::Problem;
+use adapter_host::figures::duration;
 use eframe::egui::{self, Align2, Context, Frame, RichText, Ui, vec2};
 
 use crate::look;
-use crate::words::{Remedy, duration, explain};
+use crate::words::{Remedy, explain};
 
 /// Good news leaves after this.
 const SHORT: Duration = Duration::from_secs(4);

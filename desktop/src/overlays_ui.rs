@@ -1,13 +1,13 @@
 //! What lies above the views: questions before something is lost, the list of shortcuts, and what dropping a file would do.
 
 use adapter_engine::adapter::GateKind;
+use adapter_host::figures::bytes;
 use adapter_host::file_name;
 use eframe::egui::{self, Context, Id, LayerId, Modal, Order, RichText, TextEdit};
 
 use crate::action::Action;
 use crate::look;
 use crate::state::{Dropped, Question, State};
-use crate::words::bytes;
 
 /// Keys and what they do.
 pub(crate) const SHORTCUTS: [(&str, &str); 14] = [

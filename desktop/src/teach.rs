@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use adapter_finetune::checkpoint::write_atomically;
 use adapter_finetune::metrics::Record;
+use adapter_finetune::run_folder;
 use adapter_host::{Problem, folders};
 
 use adapter_host::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
@@ -38,8 +39,8 @@ pub struct Teach {
     folder: Option<PathBuf>,
     /// An adapter lies in the folder.
     usable: bool,
-    /// The run of the folder can go on.
-    resumable: bool,
+    /// Runs that can go on, those of other sittings and other programs, too.
+    unfinished: Vec<PathBuf>,
     records: Vec<Record>,
     gates: Option<(u32, Vec<Vec<f32>>)>,
 }
@@ -60,7 +61,7 @@ pub struct Form {
 impl Teach {
     /// Nothing to learn yet; `folder` is where pasted rows and adapters go.
     pub(crate) fn new(folder: Option<&Path>) -> Self {
-        Self {
+        let mut teach = Self {
             form: Form {
                 settings: TeachSettings::default(),
                 name: String::new(),
@@ -76,10 +77,12 @@ impl Teach {
             stop: Stop::default(),
             folder: None,
             usable: false,
-            resumable: false,
+            unfinished: Vec::new(),
             records: Vec::new(),
             gates: None,
-        }
+        };
+        teach.look_for_unfinished();
+        teach
     }
 
     /// How it stands.
@@ -142,9 +145,15 @@ impl Teach {
         self.usable
     }
 
-    /// Whether the run of the folder can go on.
-    pub(crate) fn is_resumable(&self) -> bool {
-        self.resumable
+    /// The runs that can go on.
+    #[must_use]
+    pub fn unfinished(&self) -> &[PathBuf] {
+        &self.unfinished
+    }
+
+    /// Looks for runs that can go on.
+    fn look_for_unfinished(&mut self) {
+        self.unfinished = run_folder::unfinished(&self.adapters());
     }
 
     /// The first adapted layer, and the gates of each layer's heads, activation applied.
@@ -152,19 +161,20 @@ impl Teach {
         self.gates.as_ref()
     }
 
-    /// Begins, or goes on.
-    pub(crate) fn start(&mut self, resume: bool) -> Command {
+    /// Begins, or goes on with a run.
+    pub(crate) fn start(&mut self, run: Option<PathBuf>) -> Command {
         let mut settings = self.settings();
-        if resume && let Some(folder) = &self.folder {
-            settings.out.clone_from(folder);
-        } else {
+        let resume = run.is_some();
+        if run.is_none() || run != self.folder {
             self.records.clear();
             self.gates = None;
             self.usable = false;
-            self.folder = None;
+            self.folder.clone_from(&run);
+        }
+        if let Some(run) = run {
+            settings.out = run;
         }
         self.phase = Phase::Starting;
-        self.resumable = false;
         self.stop = Stop::default();
         Command::Teach { settings: Box::new(settings), resume, stop: self.stop.clone() }
     }
@@ -294,7 +304,7 @@ impl Teach {
             }
             TeachEvent::Ended(end) => {
                 self.phase = Phase::Idle;
-                self.resumable = end == TeachEnd::Stopped;
+                self.look_for_unfinished();
                 Some(Ok(match end {
                     TeachEnd::Done => "The adapter is taught".to_owned(),
                     TeachEnd::Stopped => "The training is stopped and saved; it can go on later".to_owned(),
@@ -302,8 +312,7 @@ impl Teach {
             }
             TeachEvent::Failed(problem) => {
                 self.phase = Phase::Idle;
-                // A checkpoint of before may be there.
-                self.resumable = self.folder.is_some() && self.step().0 > 0;
+                self.look_for_unfinished();
                 Some(Err(problem))
             }
         }
@@ -314,7 +323,7 @@ impl Teach {
         self.stop.stop();
         if self.phase != Phase::Idle {
             self.phase = Phase::Idle;
-            self.resumable = self.folder.is_some();
+            self.look_for_unfinished();
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use adapter_engine::adapter::GateKind;
 use adapter_finetune::data::EXAMPLE;
 use adapter_finetune::metrics::Record;
+use adapter_host::figures::{bytes, count, duration};
 use adapter_host::file_name;
 use eframe::egui::{
     self, Color32, ComboBox, DragValue, Grid, RichText, ScrollArea, Sense, TextEdit, Ui, WidgetInfo, vec2,
@@ -16,10 +17,12 @@ use crate::dialogs::Pick;
 use crate::look;
 use crate::state::{ModelState, State};
 use crate::teach::{Form, Phase, Teach};
-use crate::words::{bytes, count, duration};
 
 /// How often rows as few as those of the example have to be used.
 const EXAMPLE_EPOCHS: f64 = 20.0;
+
+/// Runs of other sittings that are offered.
+const MAX_UNFINISHED: usize = 4;
 
 /// Draws the view; `report_open` is whether everything that was found in the rows is shown.
 pub(crate) fn ui(report_open: &mut bool, ui: &mut Ui, state: &State) -> Vec<Action> {
@@ -169,10 +172,18 @@ fn run_ui(ui: &mut Ui, teach: &Teach, actions: &mut Vec<Action>) {
     ui.horizontal_wrapped(|ui| match teach.phase() {
         Phase::Idle => {
             if look::primary(ui, teach.plan().is_some(), "Start teaching").clicked() {
-                actions.push(Action::Teach { resume: false });
+                actions.push(Action::Teach);
             }
-            if teach.is_resumable() && ui.button("Go on with the training").clicked() {
-                actions.push(Action::Teach { resume: true });
+            let (these, others): (Vec<_>, Vec<_>) =
+                teach.unfinished().iter().partition(|run| teach.folder() == Some(run.as_path()));
+            for run in these.into_iter().chain(others.into_iter().take(MAX_UNFINISHED)) {
+                let words = match run.file_name() {
+                    Some(name) if teach.folder() != Some(run) => format!("Go on with {}", name.to_string_lossy()),
+                    _ => "Go on with the training".to_owned(),
+                };
+                if ui.button(words).on_hover_text(run.display().to_string()).clicked() {
+                    actions.push(Action::GoOn(run.clone()));
+                }
             }
             use_ui(ui, teach, actions);
         }

@@ -15,7 +15,7 @@ const SMALL: SessionOptions = SessionOptions {
     context: Some(128),
     prefill_chunk: Some(16),
     prompt_lookup: None,
-    kept_conversations: 0,
+    cached_conversations: 0,
     exact: false,
     cache_format: CacheFormat::F32,
 };

@@ -162,7 +162,7 @@ fn attentions(out: &mut Answers, suffix: &str, round: Option<Round>) {
         cache.v.chunks_exact_mut(heads.head_dim).for_each(round);
     }
     let (mut o, _) = twin::attention::forward(heads, &q, &cache.k, &cache.v, &[]);
-    for name in ["attention", "attention in stretches", "attention of many tokens"] {
+    for name in ["attention", "attention in KV splits", "attention of many tokens"] {
         put(name, &o);
     }
     if round.is_some() {

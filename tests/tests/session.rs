@@ -16,9 +16,9 @@ use adapter_tests::{
 };
 use pollster::block_on;
 
-fn session(model: &Model, prompt_lookup: u32, kept_conversations: u32) -> Session {
+fn session(model: &Model, prompt_lookup: u32, cached_conversations: u32) -> Session {
     let options =
-        SessionOptions { prompt_lookup: Some(prompt_lookup), kept_conversations, ..SessionOptions::default() };
+        SessionOptions { prompt_lookup: Some(prompt_lookup), cached_conversations, ..SessionOptions::default() };
     Session::new(model, &options).expect("a session")
 }
 

@@ -55,11 +55,9 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         }
         for regs in 1..=4 {
             let mut set = constants(shared.clone());
-            set.insert("REGS", text(regs));
+            set.extend(constants([("REGS", text(regs)), ("HEAD_VEC4", text(8 * regs))]));
             if slots <= 4 {
-                let mut queries = set.clone();
-                queries.insert("HEAD_VEC4", text(8 * regs));
-                all.push(("attention_queries", queries, true));
+                all.push(("attention_queries", set.clone(), true));
             }
             all.push(("attention_lanes", set, true));
         }

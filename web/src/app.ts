@@ -62,6 +62,7 @@ class App {
   readonly adapterSources = new Map<string, AdapterSource>();
   adapter: string | undefined;
   strength = 1;
+  #adapterTimer: ReturnType<typeof setTimeout> | undefined;
   all: chats.Chat[] = [];
   chat: chats.Chat = chats.newChat();
   answering: Answering | undefined;
@@ -170,8 +171,11 @@ class App {
     this.changed();
   };
 
-  /** Fetches a model, keeps it and loads it. */
+  /** Fetches a model, keeps it and loads it. One that lies here already is loaded: the list may have been pressed before it knew. */
   async download(offer: Offer): Promise<void> {
+    await this.refreshStored();
+    const model = this.storedOffer(offer);
+    if (model) return this.open({ kind: "stored", model });
     const url = new URL(offer.url, location.href).href;
     await this.#busy(offer.name, "transfer", async (loading) => {
       // Without this a browser short of space may throw the model away.
@@ -288,7 +292,7 @@ class App {
   async removeAdapter(key: string): Promise<void> {
     this.adapters = this.adapters.filter((adapter) => adapter.key !== key);
     this.adapterSources.delete(key);
-    if (this.adapter === key) this.adapter = undefined;
+    if (this.adapter === key) this.useAdapter(undefined);
     this.#keepAdapters();
     this.changed();
     await engine.removeAdapter(key);
@@ -299,6 +303,22 @@ class App {
     this.strength = strength;
     this.#keepAdapters();
     this.changed();
+    // The answer is read again under the new setting: once, when the slider has come to rest.
+    clearTimeout(this.#adapterTimer);
+    this.#adapterTimer = setTimeout(() => this.#adaptAnswer(), 200);
+  }
+
+  /** The answer on its way goes on with the adapter in use. */
+  #adaptAnswer(): void {
+    const { answering, activeAdapter: adapter } = this;
+    if (!answering) return;
+    const { note } = answering.message;
+    if (note) {
+      delete note.adapter;
+      delete note.strength;
+      if (adapter) Object.assign(note, { adapter: adapter.name, strength: this.strength });
+    }
+    engine.useAdapter(adapter && { key: adapter.key, strength: this.strength }).catch(this.fail);
   }
 
   get activeAdapter(): LoadedAdapter | undefined {

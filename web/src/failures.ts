@@ -82,7 +82,6 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "adapter-kind": { title: "The adapter does not say what its gates mean", next: "Add it again and choose how it was trained." },
   "adapter-kind-mismatch": { title: "The adapter's gates are of another kind", next: "Add it again and choose the kind it was trained with." },
   "adapter-damaged": { title: "This is no adapter of this method", next: "Use a PEFT folder (both files), a .safetensors file of this project, or a GGUF with an adapter." },
-  "adapter-peft": { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose one gate a layer and teach it again." },
   "adapter-too-long": { title: "This adapter's prompt is too long", next: "Train it with fewer prompts a layer." },
   "adapter-none": { title: "There is no adapter in this file", next: "Choose a file or folder of an adapter." },
   pth: { title: "PyTorch checkpoints cannot be read here", next: "Convert it in the terminal program, or save it as safetensors." },
@@ -125,7 +124,7 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "teach-crashed": { title: "Training stopped", next: "This is a bug; the chat is not touched by it. Begin again; the adapter of the last validation is offered below." },
   "teach-lost": { title: "The GPU was lost while teaching", next: "The driver was reset, or the computer slept. The adapter of the last validation is kept below; begin again, with it if you like: use it in the chat first." },
   diverged: { title: "The numbers ran away", next: "Nothing was learnt in those steps, and the adapter before them is kept below. Take a smaller learning rate and begin again." },
-  peft: { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose “one gate a layer, raw” for the gates under Settings and teach it again: such an adapter can be saved for PEFT. The other download holds this one as it is." },
+  "adapter-peft": { title: "Hugging Face PEFT cannot hold this adapter", next: "Choose “one gate a layer, raw” for the gates under Settings and teach it again: such an adapter can be saved for PEFT. The other download holds this one as it is." },
   drop: { title: "This cannot be opened", next: "Drop a .gguf model, a .safetensors adapter, a PEFT folder, rows to teach (.jsonl) or an exported .json file." },
 };
 

@@ -12,6 +12,7 @@ use adapter_engine::model::Config;
 use adapter_engine::session::SessionOptions;
 use adapter_engine::text::{ChatTemplate, Tokenizer};
 use adapter_engine::{Adapter, Model, Session};
+use adapter_host::figures;
 use adapter_host::{FoundAdapter, Stage};
 use pollster::block_on;
 
@@ -216,7 +217,7 @@ impl Ready {
 }
 
 /// An adapter and the model without it, or two strengths, each with its own cache: switching computes nothing again.
-const KEPT_CONVERSATIONS: u32 = 1;
+const CACHED_CONVERSATIONS: u32 = 1;
 
 /// The session the flags ask for; says so when the model cannot have that many positions.
 pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
@@ -228,7 +229,7 @@ pub fn session_options(flags: &ModelFlags, config: &Config) -> SessionOptions {
     SessionOptions {
         context: flags.context,
         prompt_lookup: flags.prompt_lookup,
-        kept_conversations: KEPT_CONVERSATIONS,
+        cached_conversations: CACHED_CONVERSATIONS,
         cache_format: flags.kv.format(),
         ..SessionOptions::default()
     }
@@ -310,7 +311,7 @@ pub fn read_stdin() -> Result<String, Failure> {
         .map_err(|error| Failure::file("cannot read", Path::new("standard input"), &error))?;
     if bytes.len() as u64 > limit {
         return Err(Failure::failed(
-            format!("standard input has more than {}", output::bytes(limit)),
+            format!("standard input has more than {}", figures::bytes(limit)),
             "give less text",
         ));
     }

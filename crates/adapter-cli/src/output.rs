@@ -24,34 +24,6 @@ pub fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// `93.80 MiB`
-pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64 / 1024.0;
-    let mut unit = "KiB";
-    for next in UNITS.iter().skip(1) {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    format!("{value:.2} {unit}")
-}
-
-/// `134.52 M`
-pub fn count(n: u64) -> String {
-    match n {
-        0..1_000 => n.to_string(),
-        1_000..1_000_000 => format!("{:.2} K", n as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} M", n as f64 / 1e6),
-        _ => format!("{:.2} B", n as f64 / 1e9),
-    }
-}
-
 /// Three decimals, for times and speeds: more than a clock knows.
 pub fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
@@ -225,15 +197,6 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_read_as_people_say_them() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(98_362_432), "93.81 MiB");
-        assert_eq!(bytes(5 << 30), "5.00 GiB");
-        assert_eq!(count(134_515_008), "134.52 M");
-        assert_eq!(count(999), "999");
-    }
 
     #[test]
     fn text_in_json_cannot_command_a_terminal() {

@@ -4,8 +4,8 @@ use adapter_engine::adapter::{AdapterShape, GateActivation};
 use burn::tensor::Tensor;
 
 use crate::TrainError;
+use crate::flat::part;
 use crate::random::Normal;
-use crate::trainable::part;
 
 /// Prompts drawn from the standard normal distribution, gates 0: the model answers as without an adapter (arXiv:2303.16199,
 /// sections 3.1 and 3.2).

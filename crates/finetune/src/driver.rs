@@ -216,7 +216,10 @@ impl<S: Store, L: Listener> Driver<'_, S, L> {
                     self.ask(Some(&adapter)).await?;
                 }
                 Event::Done { early: true } => return Ok(Outcome::Early),
-                Event::Done { early: false } => return Ok(Outcome::Done),
+                Event::Done { early: false } => {
+                    self.ask_at_the_end().await?;
+                    return Ok(Outcome::Done);
+                }
             }
         }
     }
@@ -239,6 +242,17 @@ impl<S: Store, L: Listener> Driver<'_, S, L> {
             self.record(Record::Sample { step, prompt, answer }).await?;
         }
         Ok(())
+    }
+
+    /// A run without validations has not asked yet what it trained for.
+    async fn ask_at_the_end(&mut self) -> Result<(), Failed<L::Error>> {
+        let now = self.run.trainer().step();
+        let asked = self.store.records().iter().any(|r| matches!(r, Record::Sample { step, .. } if *step == now));
+        if self.samples.is_none() || asked {
+            return Ok(());
+        }
+        let adapter = self.run.trainer().adapter().await?;
+        self.ask(Some(&adapter)).await
     }
 
     /// All that a run leaves that ended well or was stopped.

@@ -68,7 +68,9 @@ pub mod defaults;
 pub mod driver;
 mod error;
 mod exact;
+mod flat;
 pub mod frozen;
+mod memory;
 pub mod metrics;
 mod metrics_error;
 pub mod plot;
@@ -87,6 +89,7 @@ pub use adapter_engine::adapter::AdapterShape;
 pub use driver::Driver;
 pub use error::TrainError;
 pub use frozen::Frozen;
+pub use memory::RunMemory;
 pub use recipe::Recipe;
 pub use run::{Best, Event, Place, Run, RunSettings, steps_of_epochs};
 #[cfg(not(target_arch = "wasm32"))]

@@ -61,7 +61,7 @@ pub struct Step {
     pub step: u64,
     /// Passes over the data after it: 1.5 is in the middle of the second.
     pub epoch: f64,
-    /// Mean cross entropy of its tokens that are learnt, in nats; `None`: not finite.
+    /// Mean cross entropy of its target tokens, in nats; `None`: not finite.
     pub loss: Option<f64>,
     /// Learning rate it was made with.
     pub lr: f64,
@@ -69,7 +69,7 @@ pub struct Step {
     pub grad_norm: Option<f64>,
     /// Tokens of its batch.
     pub tokens: u64,
-    /// Of these, tokens that are learnt.
+    /// Target tokens of these.
     pub trained_tokens: u64,
     /// Tokens a second.
     pub tokens_per_sec: f64,
@@ -332,6 +332,21 @@ pub struct Metrics {
     pub records: Vec<Record>,
     /// Last lines that were dropped because they were cut off: 0 or 1.
     pub torn: u64,
+}
+
+/// The last record of a log, without reading what is before it. `None`: there is none, or a crash cut it off.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn last(path: &Path) -> Result<Option<Record>, MetricsError> {
+    let at = |source| MetricsError::Io { source, path: path.to_owned() };
+    let mut file = File::open(path).map_err(at)?;
+    let length = file.metadata().map_err(at)?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MAX_LINE_BYTES))).map_err(at)?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).map_err(at)?;
+    let line = tail.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(serde_json::from_slice(line).ok())
 }
 
 /// Reads a log. A last line that a crash cut off is left out and counted; keys this version does not know are passed over.

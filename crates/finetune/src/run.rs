@@ -44,7 +44,7 @@ pub struct Place {
     pub without_gain: u32,
     /// Tokens that were read.
     pub tokens: u64,
-    /// Tokens of them that were learnt.
+    /// Target tokens of them.
     pub trained_tokens: u64,
     /// Whether a validation comes before the next step.
     pub validation_due: bool,
@@ -192,7 +192,7 @@ impl<'d> Run<'d> {
         &mut self.trainer
     }
 
-    /// The rows that are learnt.
+    /// The rows that are trained on.
     pub fn training(&self) -> &'d Examples {
         self.training
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use adapter_engine::adapter::{AdapterFile, BaseMatch, BaseModel};
 
 use crate::checkpoint::{self, Checkpoint, Ground, Progress, write_atomically};
-use crate::driver::{Store, Which};
+use crate::driver::{Outcome, Store, Which};
 use crate::metrics::{self, MetricsLog, Record};
 use crate::plot::{self, LossPoint};
 pub use crate::settings::CONFIG;
@@ -94,6 +94,25 @@ impl Reserved {
         let log = MetricsLog::open(&path.join(METRICS))?;
         Ok(RunFolder { path, base, template: None, ground, log, records: Vec::new(), saved: None, fingerprint: None })
     }
+}
+
+/// The runs in `folder` that can go on: they have a checkpoint, and their log does not say that they came to their end. In the order
+/// of their names; what cannot be read is passed over.
+#[must_use]
+pub fn unfinished(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let is_over = |path: &Path| match metrics::last(&path.join(METRICS)) {
+        Ok(Some(Record::End(end))) => {
+            [Outcome::Done, Outcome::Early].iter().any(|end_of_all| end_of_all.name() == end.reason)
+        }
+        _ => false,
+    };
+    let can_go_on = |path: &PathBuf| {
+        path.join(CONFIG).is_file() && checkpoint::any_complete(path).is_ok_and(|any| any) && !is_over(path)
+    };
+    let mut runs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(can_go_on).collect();
+    runs.sort();
+    runs
 }
 
 /// Whether a new run may write into `path`.

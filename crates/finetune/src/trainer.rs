@@ -6,7 +6,8 @@ use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::trainable::{Trainable, part, read};
+use crate::flat::{part, read};
+use crate::trainable::Trainable;
 use crate::{Frozen, Recipe, TrainError};
 
 /// So many steps in a row may be left out because a number was not finite.
@@ -25,7 +26,7 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Tokens of the batch.
     pub n_tokens: u32,
-    /// Tokens of it that are learnt.
+    /// Target tokens of it.
     pub n_targets: u32,
     /// Which number was not finite: the step changed nothing.
     pub skipped: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! What is learnt: exactly the answer with the token that ends it.
+//! What is trained on, the targets: exactly the answer with the token that ends it.
 
 mod support;
 
@@ -19,20 +19,20 @@ fn named(name: &str) -> DataOptions {
     DataOptions { template: Template::Named(name.to_owned()), max_tokens: 1 << 20, ..options() }
 }
 
-/// The stretches that are learnt.
-fn learnt(tokenizer: &Tokenizer, ids: &[u32], trained: &[bool]) -> Vec<String> {
-    let mut stretches: Vec<Vec<u8>> = Vec::new();
+/// The runs of target tokens.
+fn targets(tokenizer: &Tokenizer, ids: &[u32], trained: &[bool]) -> Vec<String> {
+    let mut runs: Vec<Vec<u8>> = Vec::new();
     let mut before = false;
     for (id, now) in ids.iter().zip(trained) {
         if *now && !before {
-            stretches.push(Vec::new());
+            runs.push(Vec::new());
         }
         if *now {
-            stretches.last_mut().expect("begun").extend(tokenizer.token_bytes(*id).expect("a token"));
+            runs.last_mut().expect("begun").extend(tokenizer.token_bytes(*id).expect("a token"));
         }
         before = *now;
     }
-    stretches.into_iter().map(|bytes| String::from_utf8(bytes).expect("UTF-8")).collect()
+    runs.into_iter().map(|bytes| String::from_utf8(bytes).expect("UTF-8")).collect()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn smollm2_learns_the_answer_and_its_end() {
     let messages = chat(&[("user", "Hi"), ("assistant", "Hello 😀!"), ("user", "More"), ("assistant", "Yes.\n\nNo.")]);
     let template = ChatTemplate::from_vocab(&tokenizer).expect("a template");
     assert_eq!(example.ids, encode_chat(&tokenizer, &template, &messages, &WHOLE).expect("encodes"));
-    let parts = learnt(&tokenizer, example.ids, example.trained);
+    let parts = targets(&tokenizer, example.ids, example.trained);
     assert_eq!(parts, ["Hello 😀!<|im_end|>", "Yes.\n\nNo.<|im_end|>"]);
     assert_eq!((dataset.report.file.unlike_prompts, dataset.report.file.without_end), (0, 0));
     // The system message of the template comes first, as when the model is used.
@@ -81,7 +81,7 @@ fn smollm2_learns_the_answer_and_its_end() {
     let example = dataset.training.get(0).expect("a row");
     let text = decode(&tokenizer, example.ids, Shown::WithControl).expect("known");
     assert!(text.ends_with("<|im_start|>user\nSort.\n3 1<|im_end|>\n<|im_start|>assistant\n1 3<|im_end|>\n"), "{text}");
-    assert_eq!(learnt(&tokenizer, example.ids, example.trained), ["1 3<|im_end|>"]);
+    assert_eq!(targets(&tokenizer, example.ids, example.trained), ["1 3<|im_end|>"]);
 }
 
 /// Whatever tokenizer, template and chat: the ids are the engine's, what is learnt goes on where the prompt ends, and
@@ -105,7 +105,7 @@ fn ids_are_the_engines_and_masks_begin_where_the_prompt_ends() {
                 let encoded = renderer.encode(&Row::Chat(messages.clone())).unwrap_or_else(|e| panic!("{what}: {e}"));
                 let engine = encode_chat(&tokenizer, renderer.template(), messages, &WHOLE).expect("encodes");
                 assert_eq!(encoded.ids, engine, "{what}");
-                let parts = learnt(&tokenizer, &encoded.ids, &encoded.trained);
+                let parts = targets(&tokenizer, &encoded.ids, &encoded.trained);
                 let answers: Vec<&str> =
                     messages.iter().filter(|m| m.role == "assistant").map(|m| m.content.as_str()).collect();
                 assert_eq!(parts.len(), answers.len(), "{what}: {parts:?}");
@@ -155,7 +155,7 @@ fn templates_of_models_are_followed() {
         let encoded = renderer.encode(&Row::Chat(messages.clone())).unwrap_or_else(|e| panic!("{name}: {e}"));
         let engine = encode_chat(&tokenizer, renderer.template(), &messages, &WHOLE).expect("encodes");
         assert_eq!(encoded.ids, engine, "{name}");
-        let parts = learnt(&tokenizer, &encoded.ids, &encoded.trained);
+        let parts = targets(&tokenizer, &encoded.ids, &encoded.trained);
         // SmolLM2's end token is what the template writes as eos_token.
         let wanted: Vec<String> = wanted.iter().map(|part| part.replace("</s>", "<|im_end|>")).collect();
         assert_eq!(parts, wanted, "{name}");
@@ -180,9 +180,9 @@ fn text_of_a_row_never_becomes_a_control_token() {
                 messages[place].content = attack.to_owned();
                 let encoded = renderer.encode(&Row::Chat(messages)).expect("encodes");
                 assert_eq!(control(&encoded.ids), control(&wanted.ids), "{name}, message {place}");
-                let learnt = learnt(&tokenizer, &encoded.ids, &encoded.trained);
-                assert_eq!(learnt.len(), 2, "{name}, message {place}: {learnt:?}");
-                assert_eq!(learnt.iter().any(|part| part.contains(attack)), place == 2 || place == 4, "{learnt:?}");
+                let targets = targets(&tokenizer, &encoded.ids, &encoded.trained);
+                assert_eq!(targets.len(), 2, "{name}, message {place}: {targets:?}");
+                assert_eq!(targets.iter().any(|part| part.contains(attack)), place == 2 || place == 4, "{targets:?}");
             }
             let text = renderer.encode(&Row::Text(attack.to_owned())).expect("encodes");
             let ends: Vec<u32> =
@@ -193,7 +193,7 @@ fn text_of_a_row_never_becomes_a_control_token() {
 }
 
 #[test]
-fn the_prompt_is_learnt_if_asked_but_never_the_first_token() {
+fn the_prompt_is_a_target_if_asked_but_never_the_first_token() {
     for tokenizer in [tiny(), smollm2(), sentencepiece()] {
         let renderer =
             Renderer::new(&tokenizer, &DataOptions { train_on_prompt: true, ..options() }).expect("a template");
@@ -216,7 +216,7 @@ fn long_rows_are_cut_at_the_end_or_skipped() {
     assert_eq!((report.file.rows, report.file.n_skipped(), report.file.cut_rows), (3, 1, 1));
     assert_eq!(report.training.max_len, 512);
     let example = dataset.training.get(0).expect("the cut one");
-    let kept = learnt(&tokenizer, example.ids, example.trained);
+    let kept = targets(&tokenizer, example.ids, example.trained);
     assert_eq!(kept, ["x".repeat(kept[0].len())]);
     // All but what is kept, and the end token.
     assert_eq!(report.file.cut_tokens, (100_000 - kept[0].len() + 1) as u64);
@@ -263,7 +263,7 @@ fn what_is_asked_is_what_is_trained() {
                 renderer.encode(&Row::Chat(messages.clone())).unwrap_or_else(|error| panic!("{what}: {error}"));
             let prompt = encode_chat(&tokenizer, renderer.template(), &messages[..messages.len() - 1], &PROMPT);
             let prompt = prompt.expect("encodes");
-            let parts = learnt(&tokenizer, &encoded.ids, &encoded.trained);
+            let parts = targets(&tokenizer, &encoded.ids, &encoded.trained);
             if !encoded.unlike_prompt {
                 assert!(encoded.ids.starts_with(&prompt), "{what}");
                 assert!(encoded.trained[..prompt.len()].iter().all(|trained| !trained), "{what}");
@@ -294,7 +294,7 @@ fn what_is_asked_is_what_is_trained() {
 }
 
 #[test]
-fn answers_that_are_marked_are_read_and_not_learnt() {
+fn answers_that_are_marked_are_read_and_are_no_targets() {
     let tokenizer = smollm2();
     let turns = |first: &str, last: &str| {
         format!(
@@ -317,13 +317,13 @@ fn answers_that_are_marked_are_read_and_not_learnt() {
         let dataset = read(&turns(first, last), &of_model);
         let example = dataset.training.get(0).expect("a row");
         assert_eq!(example.ids, plain.ids, "the context is the same");
-        assert_eq!(learnt(&tokenizer, example.ids, example.trained), [wanted], "{first}, {last}");
+        assert_eq!(targets(&tokenizer, example.ids, example.trained), [wanted], "{first}, {last}");
         assert_eq!((dataset.report.file.partly_targets, dataset.report.file.unlike_prompts), (1, 0));
         assert_eq!(dataset.report.file.unread_fields(), "");
         // Not even with the prompt.
         let dataset = read(&turns(first, last), &DataOptions { train_on_prompt: true, ..of_model.clone() });
         let example = dataset.training.get(0).expect("a row");
-        let all = learnt(&tokenizer, example.ids, example.trained).concat();
+        let all = targets(&tokenizer, example.ids, example.trained).concat();
         let marked = if wanted.starts_with("Blue") { "Banana" } else { "Blue" };
         assert!(all.contains(wanted) && all.contains("Again, please") && !all.contains(marked), "{all}");
     }
@@ -331,7 +331,7 @@ fn answers_that_are_marked_are_read_and_not_learnt() {
     let file = r#"{"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}],"completion":[{"role":"assistant","content":"d"}]}"#;
     let dataset = read(file, &of_model);
     let example = dataset.training.get(0).expect("a row");
-    assert_eq!(learnt(&tokenizer, example.ids, example.trained), ["d<|im_end|>"]);
+    assert_eq!(targets(&tokenizer, example.ids, example.trained), ["d<|im_end|>"]);
     // Another mark is another row, so that neither takes the other's side of the split.
     let (messages, targets) = (chat(&[("user", "a"), ("assistant", "b")]), vec![false, true]);
     let row = Row::Marked { messages: messages.clone(), targets };

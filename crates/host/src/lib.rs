@@ -8,6 +8,7 @@ mod card;
 pub mod checked_devices;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+pub mod figures;
 pub mod folders;
 mod model;
 mod problem;

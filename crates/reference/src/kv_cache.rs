@@ -4,7 +4,7 @@
 use crate::attention::Heads;
 use crate::rope::{self, Rope};
 
-/// Keys (already turned) and values of all positions so far.
+/// Keys (already rotated) and values of all positions so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KvCache {
     /// `[S, K, D]`

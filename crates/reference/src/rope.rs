@@ -62,17 +62,17 @@ pub fn angles(rope: &Rope, position: usize) -> Vec<f64> {
     (0..rope.n_rot / 2).map(angle).collect()
 }
 
-/// Each pair of the first n_rot channels of each head turned by its angle; the other channels unchanged.
+/// Each pair of the first n_rot channels of each head rotated by its angle; the other channels unchanged.
 pub fn forward(rope: &Rope, x: &[f64], head_dim: usize, positions: &[usize]) -> Vec<f64> {
-    turned(rope, x, head_dim, positions, 1.0)
+    rotated(rope, x, head_dim, positions, 1.0)
 }
 
 /// dx: a rotation's gradient is the rotation back.
 pub fn backward(rope: &Rope, dy: &[f64], head_dim: usize, positions: &[usize]) -> Vec<f64> {
-    turned(rope, dy, head_dim, positions, -1.0)
+    rotated(rope, dy, head_dim, positions, -1.0)
 }
 
-fn turned(rope: &Rope, x: &[f64], head_dim: usize, positions: &[usize], sign: f64) -> Vec<f64> {
+fn rotated(rope: &Rope, x: &[f64], head_dim: usize, positions: &[usize], sign: f64) -> Vec<f64> {
     assert!(rope.n_rot.is_multiple_of(2) && rope.n_rot <= head_dim, "n_rot is even and at most D");
     let mut y = x.to_vec();
     if positions.is_empty() {

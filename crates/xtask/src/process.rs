@@ -67,11 +67,16 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command for its standard output; its standard error goes to this terminal.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| not_started(command, &error))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    match output_of(command)? {
+        (true, text) => Ok(text),
+        (false, _) => Err(Error::failed(format!("`{}` failed", shown(command)))),
     }
-    Err(Error::failed(format!("`{}` ended with {}", shown(command), output.status)))
+}
+
+/// [`output`], also of a command that fails: whether it ended well, and what it said until then.
+pub fn output_of(command: &mut Command) -> Result<(bool, String)> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| not_started(command, &error))?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Runs a command whose standard output is both shown, line by line as it comes, and kept. True when it ended well.

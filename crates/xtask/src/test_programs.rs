@@ -83,26 +83,71 @@ pub struct Ran {
     pub tests: Vec<(String, f64)>,
 }
 
+/// What a build made.
+#[derive(Debug, Default)]
+pub struct Built {
+    /// The programs of tests.
+    pub programs: Vec<Program>,
+    /// What the compiler, or clippy in its place, warned of in our crates, as it is shown.
+    pub warnings: Vec<String>,
+}
+
 /// Builds the tests of what `select` names, and what they need, in one go.
 ///
 /// # Errors
 /// What does not compile.
-pub fn build(select: impl FnOnce(&mut Command)) -> Result<Vec<Program>> {
+pub fn build(compiler: &Compiler, select: impl FnOnce(&mut Command)) -> Result<Built> {
     let mut command = process::cargo();
-    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(["test", "--no-run", "--message-format=json"]);
+    compiler.take_part(&mut command);
     select(&mut command);
-    let messages = process::output(&mut command)?;
-    let programs =
-        messages.lines().filter_map(|line| serde_json::from_str(line).ok()).filter_map(|message| Program::of(&message));
-    Ok(programs.collect())
+    let (ended_well, messages) = process::output_of(&mut command)?;
+    let messages: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let said = |level: &str| {
+        let of_level = messages.iter().filter(|message| message["message"]["level"] == level);
+        of_level.filter_map(|message| message["message"]["rendered"].as_str().map(str::to_owned)).collect()
+    };
+    let errors: Vec<String> = said("error");
+    if !ended_well {
+        return Err(Error::failed(format!("the tests do not compile\n{}", errors.concat())));
+    }
+    Ok(Built { programs: messages.iter().filter_map(Program::of).collect(), warnings: said("warning") })
+}
+
+/// Who compiles the crates of this workspace.
+#[derive(Debug)]
+pub enum Compiler {
+    /// rustc alone.
+    Plain,
+    /// clippy's driver: rustc that lints what it compiles. Clippy by itself would read every dependency once more, which takes
+    /// longer than all of our code.
+    Clippy(PathBuf),
+}
+
+impl Compiler {
+    /// Clippy where it is installed.
+    ///
+    /// # Errors
+    /// A rustc that does not say where it lies.
+    pub fn linting() -> Result<Option<Self>> {
+        let root = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+        let driver = Path::new(root.trim()).join("bin").join(format!("clippy-driver{}", std::env::consts::EXE_SUFFIX));
+        Ok(driver.is_file().then_some(Self::Clippy(driver)))
+    }
+
+    fn take_part(&self, command: &mut Command) {
+        if let Self::Clippy(driver) = self {
+            command.env("RUSTC_WORKSPACE_WRAPPER", driver);
+        }
+    }
 }
 
 /// The tests in the documentation of these programs' libraries; `None` where there are none. `whole`: the programs are all that the
-/// workspace has. Then cargo is told so: with packages by name it would choose other features, and make every dependency again.
+/// workspace has, and who compiled them. Then cargo is told so: with packages by name it would choose other features, and make every dependency again.
 ///
 /// # Errors
 /// As [`environment`], and a cargo that does not start.
-pub fn run_doctests(programs: &[Program], whole: bool) -> Result<Option<Ran>> {
+pub fn run_doctests(programs: &[Program], whole: Option<&Compiler>) -> Result<Option<Ran>> {
     let libraries: Vec<&str> =
         programs.iter().filter(|program| program.has_doctests).map(|program| program.package.as_str()).collect();
     if libraries.is_empty() {
@@ -110,8 +155,9 @@ pub fn run_doctests(programs: &[Program], whole: bool) -> Result<Option<Ran>> {
     }
     let mut command = process::cargo();
     command.args(["test", "--no-fail-fast", "--doc"]);
-    if whole {
+    if let Some(compiler) = whole {
         command.arg("--workspace");
+        compiler.take_part(&mut command);
     } else {
         command.args(libraries.iter().flat_map(|package| ["--package", package]));
     }
@@ -241,8 +287,8 @@ pub fn slowest(ran: &[Ran]) -> String {
 ///
 /// # Errors
 /// An empty list.
-pub fn some(programs: Vec<Program>) -> Result<Vec<Program>> {
-    if programs.is_empty() { Err(Error::failed("cargo names no program of tests")) } else { Ok(programs) }
+pub fn some(built: Built) -> Result<Built> {
+    if built.programs.is_empty() { Err(Error::failed("cargo names no program of tests")) } else { Ok(built) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cargo_output::Counts;
 use crate::error::{Error, Result};
-use crate::test_programs::{self, Program, Ran};
+use crate::test_programs::{self, Built, Compiler, Program, Ran};
 use crate::{model, process, setup, web};
 
 /// A part that `--only` runs: its name and the packages whose tests it is.
@@ -127,46 +127,48 @@ fn only(name: &str) -> Result<()> {
         }
         return report.close();
     }
-    let programs = report.build(|command| {
+    let built = report.build(&Compiler::Plain, |command| {
         for (package, _) in part.packages {
             command.args(["--package", package]);
         }
         command.args(part.targets);
     });
-    report.doc_tests(&programs, false);
-    report.tests(&programs);
+    report.doc_tests(&built.programs, None);
+    report.tests(&built.programs);
     report.close()
 }
 
-/// The whole run. Everything is tried, so that one run shows all there is to mend. What only computes (clippy, the page's build)
-/// goes on beside the tests, in what they leave of the machine.
+/// The whole run. Everything is tried, so that one run shows all there is to mend. Clippy reads what is compiled anyway; the page's
+/// build goes on beside the tests, in what they leave of the machine.
 fn everything() -> Result<()> {
     let mut report = Report::new();
     prepare(&mut report, parts().any(|part| part.needs_screen))?;
     report.optional("fmt", "rustfmt", process::cargo().args(["fmt", "--all", "--check"]))?;
-    let programs = report.build(|command| {
+    let linting = Compiler::linting()?;
+    let compiler = linting.as_ref().unwrap_or(&Compiler::Plain);
+    let Built { programs, warnings } = report.build(compiler, |command| {
         command.arg("--workspace");
     });
-    let mut beside = Vec::new();
-    let clippy = process::cargo().args(["clippy", "--version"]).output().is_ok_and(|output| output.status.success());
-    if clippy {
-        let mut command = process::cargo();
-        command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-        beside.push(("clippy", command));
+    match linting {
+        Some(_) => report.step("clippy", || warned_of_nothing(&warnings)),
+        None => report.not_installed("clippy", "clippy"),
     }
-    beside.push((WEB_BUILD, web::build_apart()?));
-    // These need cargo's lock on the target folder, which clippy will hold.
-    report.doc_tests(&programs, true);
-    let beside = Beside::start(beside);
+    let beside = Beside::start(vec![(WEB_BUILD, web::build_apart()?)]);
+    report.doc_tests(&programs, Some(compiler));
     report.tests(&programs);
-    if !clippy {
-        report.not_installed("clippy", "clippy");
-    }
     // Tests of a page that was not built would test the one before.
     if report.ended(beside, WEB_BUILD) {
         report.pages();
     }
     report.close()
+}
+
+/// A warning is a mistake.
+fn warned_of_nothing(warnings: &[String]) -> Result<()> {
+    match warnings {
+        [] => Ok(()),
+        _ => Err(Error::failed(format!("{} warnings\n{}", warnings.len(), warnings.concat()))),
+    }
 }
 
 /// The step that the tests of the page need.
@@ -268,17 +270,17 @@ impl Report {
     }
 
     /// Builds the tests of the packages that `select` names.
-    fn build(&mut self, select: impl FnOnce(&mut Command)) -> Vec<Program> {
-        let mut programs = Vec::new();
+    fn build(&mut self, compiler: &Compiler, select: impl FnOnce(&mut Command)) -> Built {
+        let mut built = Built::default();
         self.step("test build", || {
-            programs = test_programs::some(test_programs::build(select)?)?;
+            built = test_programs::some(test_programs::build(compiler, select)?)?;
             Ok(())
         });
-        programs
+        built
     }
 
-    /// Runs the tests in the documentation of these programs' libraries; `whole`: of the whole workspace.
-    fn doc_tests(&mut self, programs: &[Program], whole: bool) {
+    /// Runs the tests in the documentation of these programs' libraries; `whole`: of the whole workspace, and who compiled it.
+    fn doc_tests(&mut self, programs: &[Program], whole: Option<&Compiler>) {
         if !programs.is_empty() {
             self.programs("doc tests", || Ok(test_programs::run_doctests(programs, whole)?.into_iter().collect()));
         }

@@ -7,7 +7,7 @@ use adapter_engine::adapter::AdapterFile;
 use adapter_finetune::metrics::{Record, read};
 use egui_kittest::kittest::Queryable as _;
 
-use crate::support::Window;
+use crate::support::{Window, chat_model};
 
 fn rows(folder: &Path) -> std::path::PathBuf {
     let lines: String =
@@ -132,6 +132,57 @@ fn rows_become_an_adapter_that_talks() {
     window.wait("another name", |app| app.teach().settings().out.ends_with("numbers-2"));
     let name = window.harness.get_by_label("Name of the adapter").value();
     assert_eq!(name.as_deref(), Some("numbers-2"));
+}
+
+/// A run of the terminal program with what the window has no field for: the window goes on with it as the terminal would.
+#[test]
+fn a_run_of_the_terminal_goes_on_in_the_window() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data, cache) = (rows(folder.path()), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let held_out = folder.path().join("held-out.jsonl");
+    std::fs::write(&held_out, "{\"instruction\":\"Say 99\",\"output\":\"nothing of the kind\"}\n").expect("written");
+    let run = folder.path().join("adapters/sums");
+    let mut child = adapter_tests::program(folder.path(), cache)
+        .arg("finetune")
+        .args([Path::new("-m"), chat_model(), Path::new("--data"), &data, Path::new("--val"), &held_out])
+        .args("--patience 2 --validate-every 4 --schedule constant --lr 0.05 --steps 200 --save-every 6".split(' '))
+        .args("--batch-tokens 128 --template chatml --sample-tokens 0 --out".split(' '))
+        .arg(&run)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    // Ended by force behind its first checkpoint.
+    let first = run.join("checkpoint-6/complete");
+    let begun = std::time::Instant::now();
+    while !first.is_file() && begun.elapsed() < std::time::Duration::from_secs(120) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it is over");
+    assert!(first.is_file(), "no checkpoint within two minutes");
+    let copy = folder.path().join("copy");
+    copy_folder(&run, &copy);
+
+    let mut window = Window::ready(Some(folder.path()));
+    window.press("Teach");
+    window.press("Go on with sums");
+    window.wait("the end", |app| app.teach().phase() == Phase::Idle && app.teach().step().0 > 6);
+    assert!(window.app().teach().unfinished().is_empty(), "it is over");
+    let output = adapter_tests::program(folder.path(), cache).args(["finetune", "--resume"]).arg(&copy).output();
+    let output = output.expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = |run: &Path| read(&run.join("metrics.jsonl")).expect("a whole log").records;
+    assert_eq!(steps_of(&log(&run)), steps_of(&log(&copy)), "the same steps, bit for bit");
+    let end = |run: &Path| match log(run).pop() {
+        Some(Record::End(end)) => (end.step, end.reason),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(end(&run), end(&copy));
+    assert_eq!(end(&run).1, "early", "patience is the terminal's, and it was lost");
+    for name in ["adapter.safetensors", "last.safetensors"] {
+        let bytes = |run: &Path| std::fs::read(run.join(name)).expect("there");
+        assert_eq!(bytes(&run), bytes(&copy), "{name}");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn a_checkpoint_runs_wherever_an_adapter_does() {
     assert_eq!(logits("lit-old", &format!("-a {}", pth("lit-llama-old.pth"))).0.len(), found.len());
     let inspected = home.run(&format!("inspect {official} --gate paper"));
     assert_done(&inspected);
-    assert!(inspected.stdout.contains("PyTorch checkpoint, 31.91 KiB"), "{}", inspected.stdout);
+    assert!(inspected.stdout.contains("PyTorch checkpoint, 31.9 KiB"), "{}", inspected.stdout);
     let summary = "Adapter official: paper gates, 3 layers, 10 prompt tokens of 256 channels";
     assert!(inspected.stdout.contains(summary), "{}", inspected.stdout);
 }

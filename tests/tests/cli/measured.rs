@@ -1,11 +1,11 @@
-//! Measuring: what `bench` reports fits together, and synthetic models can be measured, trained and foretold.
+//! Measuring: what `bench` reports fits together, and synthetic models can be measured, trained and predicted.
 
 use serde_json::Value;
 
 use crate::support::*;
 
 #[test]
-fn a_synthetic_model_of_each_type_decodes_trains_and_is_foretold() {
+fn a_synthetic_model_of_each_type_decodes_trains_and_is_predicted() {
     let home = Home::new();
     home.write("rows.jsonl", "{\"text\": \"hello there\"}\n{\"text\": \"hello again\"}\n".repeat(8));
     for kind in ["q4_0", "q4_k", "q8_0"] {
@@ -31,10 +31,10 @@ fn a_synthetic_model_of_each_type_decodes_trains_and_is_foretold() {
             // Random weights, 512 ids: about ln 512, and finite.
             assert_eq!(numbers("losses").len(), 3);
             assert!(numbers("losses").iter().all(|loss| (4.0..16.0).contains(loss)), "{test}");
-            // What --dry-run foretells is what the GPU holds: within the 10 %, and a MiB for parameters of launches.
-            let (held, foretold) = (test["gpu_bytes"].as_f64(), test["foretold_bytes"].as_f64());
-            let (held, foretold) = (held.expect("bytes"), foretold.expect("bytes"));
-            assert!((held - foretold).abs() < foretold * 0.1 + 1048576.0, "{held} {foretold}");
+            // What --dry-run predicts is what the GPU holds: within the 10 %, and a MiB for parameters of launches.
+            let (held, predicted) = (test["gpu_bytes"].as_f64(), test["predicted_bytes"].as_f64());
+            let (held, predicted) = (held.expect("bytes"), predicted.expect("bytes"));
+            assert!((held - predicted).abs() < predicted * 0.1 + 1048576.0, "{held} {predicted}");
         }
         let plan = home.run(&format!("finetune -m HERE/{kind}.gguf --data HERE/rows.jsonl --dry-run --out HERE/run"));
         assert_done(&plan);

@@ -203,7 +203,7 @@ fn rounded_gradients_are_off_by_thousandths() {
 }
 
 #[test]
-fn memory_is_foretold() {
+fn memory_is_predicted() {
     let _turn = one_at_a_time();
     for format in ["f32", "q4_1", "q6_k"] {
         for (n_layers, adapter_len, max_tokens) in [(3, 10, 48), (1, 1, 1), (4, 30, 333)] {
@@ -214,18 +214,18 @@ fn memory_is_foretold() {
             let bytes = adapter_tests::read(&format!("tiny-llama/tiny-{format}.gguf"));
             let gguf = Gguf::read(&bytes).unwrap();
             let config = Config::from_gguf(&gguf, &bytes).unwrap();
-            let foretold = memory(&config, weight_bytes(&gguf).unwrap(), n_layers, adapter_len, max_tokens);
-            let (wanted, found) = (gpu.used_bytes(), foretold.weights + foretold.trainer());
+            let predicted = memory(&config, weight_bytes(&gguf).unwrap(), n_layers, adapter_len, max_tokens);
+            let (wanted, found) = (gpu.used_bytes(), predicted.weights + predicted.trainer());
             println!("memory::{format}[L_a={n_layers},A={adapter_len},T={max_tokens}] {found} of {wanted} bytes");
-            assert!(found.abs_diff(wanted) * 1000 <= wanted, "{found} foretold, {wanted} in use");
-            assert_eq!(trainer.saved_blocks(), foretold.saved_blocks);
+            assert!(found.abs_diff(wanted) * 1000 <= wanted, "{found} predicted, {wanted} in use");
+            assert_eq!(trainer.saved_blocks(), predicted.saved_blocks);
         }
     }
 }
 
 /// Rounding takes its memory in the first step.
 #[test]
-fn memory_for_rounding_is_foretold() {
+fn memory_for_rounding_is_predicted() {
     let _turn = one_at_a_time();
     for (format, max_tokens) in [("f32", 48), ("q4_1", 48), ("q6_k", 333)] {
         let gpu = adapter_tests::open(&GpuOptions { like_a_gpu: true, ..GpuOptions::default() });
@@ -237,12 +237,12 @@ fn memory_for_rounding_is_foretold() {
         let mut batch = Batch::default();
         batch.push(&ids, &vec![true; ids.len()]);
         block_on(gradients_with(&trainer, &file, &batch)).unwrap();
-        let foretold = memory(model.config(), 0, file.n_layers, file.adapter_len, max_tokens);
-        let foretold = foretold.rounded(model.config(), max_tokens).rounding;
+        let predicted = memory(model.config(), 0, file.n_layers, file.adapter_len, max_tokens);
+        let predicted = predicted.rounded(model.config(), max_tokens).rounding;
         // The weights are f32 in one of them: nothing is rounded there.
-        let (wanted, found) = (gpu.used_bytes() - before, if format == "f32" { 0 } else { foretold });
+        let (wanted, found) = (gpu.used_bytes() - before, if format == "f32" { 0 } else { predicted });
         println!("memory::{format}[T={max_tokens}] rounding {found} of {wanted} bytes");
-        assert!(found.abs_diff(wanted) <= 64, "{found} foretold, {wanted} in use");
+        assert!(found.abs_diff(wanted) <= 64, "{found} predicted, {wanted} in use");
     }
 }
 

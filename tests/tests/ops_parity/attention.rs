@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, F32};
 use adapter_engine::gpu::PlanBuilder;
-use adapter_engine::ops::attention::{self, Operands, Stretches, Variant};
+use adapter_engine::ops::attention::{self, KvSplits, Operands, Variant};
 use adapter_engine::ops::gated_attention::{self, PromptCache};
 use adapter_engine::ops::heads::Heads;
 use adapter_engine::ops::kv_cache::{self, CacheFormat, LayerCache, plane_bytes};
@@ -71,9 +71,18 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
             let gpu_cache = LayerCache { k: bench.in_place(&k), v: bench.in_place(&v), format };
             let (step, table) = (bench.step(past, n_tokens), bench.input(&rope.table(0..past + n_tokens)));
             let (qkv, q) = (bench.input(&qkv), bench.output(wanted_q.len()));
-            bench.run(|plan| {
-                kv_cache::launch(plan, &step, &table, &qkv, &q, &gpu_cache, heads, n_tokens, None).unwrap();
-            });
+            let operands = kv_cache::Operands {
+                step: &step,
+                table: &table,
+                qkv: &qkv,
+                norm: None,
+                q: &q,
+                cache: &gpu_cache,
+                heads,
+                n_tokens,
+                packed: None,
+            };
+            bench.run(|plan| kv_cache::launch(plan, operands).unwrap());
             bench.compare(&case, &q, &wanted_q, F32);
             bench.compare(&format!("{case} keys"), &gpu_cache.k, &wanted_k, F32);
             bench.compare(&format!("{case} values"), &gpu_cache.v, &wanted_v, F32);
@@ -155,7 +164,18 @@ fn written_smaller(bench: &mut Bench<'_>, format: CacheFormat, heads: Heads, pas
     let [full, smaller] = [CacheFormat::F32, format].map(|format| {
         let zeros = vec![0u32; format.plane_bytes(heads, past + n_tokens) as usize / 4];
         let cache = LayerCache { k: bench.words(&zeros), v: bench.words(&zeros), format };
-        bench.run(|plan| kv_cache::launch(plan, &step, &table, &qkv, &q, &cache, heads, n_tokens, None).unwrap());
+        let operands = kv_cache::Operands {
+            step: &step,
+            table: &table,
+            qkv: &qkv,
+            norm: None,
+            q: &q,
+            cache: &cache,
+            heads,
+            n_tokens,
+            packed: None,
+        };
+        bench.run(|plan| kv_cache::launch(plan, operands).unwrap());
         cache
     });
     bench.cases += 1;
@@ -249,14 +269,14 @@ pub fn attention(bench: &mut Bench<'_>) {
                     let operands = Operands { step: &step, q: &q, cache, o: &o, heads, n_tokens };
                     bench.run(|plan| attention::launch_variant(plan, variant, operands, None).unwrap());
                     bench.compare(&format!("{case} {:?}", cache.format), &o, &narrow(wanted), F32);
-                    // In stretches of the context, some without a key.
+                    // In KV splits, some without a key.
                     for parts in if n_tokens == 1 && variant != Variant::Queries { vec![2, 5, 16] } else { vec![] } {
                         let rows = (parts * n_tokens * n_heads) as usize;
                         let (sums, stats) = (bench.output(rows * head_dim as usize), bench.output(rows * 2));
                         let o = bench.output(wanted.len());
                         bench.run(|plan| {
-                            let parts = Stretches { n: parts, sums: &sums, stats: &stats };
-                            attention::launch_stretches(plan, variant, Operands { o: &o, ..operands }, parts).unwrap();
+                            let parts = KvSplits { n: parts, sums: &sums, stats: &stats };
+                            attention::launch_split(plan, variant, Operands { o: &o, ..operands }, parts).unwrap();
                         });
                         bench.compare(&format!("{case} {:?} in {parts}", cache.format), &o, &narrow(wanted), F32);
                     }

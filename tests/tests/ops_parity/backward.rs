@@ -255,14 +255,14 @@ fn rope_back(
     let (n_tokens, d) = (starts.len() as u32, heads.head_dim as usize);
     let rope = Rope { head_dim: heads.head_dim, n_rot: heads.head_dim, theta: 10_000.0, scaling: Scaling::None };
     let theirs = twin::rope::Rope { n_rot: d, theta: 10_000.0, scaling: twin::rope::Scaling::None };
-    let turned = (heads.n_heads + heads.n_kv_heads) as usize * d;
-    let width = turned + heads.n_kv_heads as usize * d;
+    let rotated = (heads.n_heads + heads.n_kv_heads) as usize * d;
+    let width = rotated + heads.n_kv_heads as usize * d;
     let wanted: Vec<f64> = fused
         .chunks(width)
         .enumerate()
         .flat_map(|(t, row)| {
-            let back = twin::rope::backward(&theirs, &row[..turned], d, &[t - starts[t] as usize]);
-            [back, row[turned..].to_vec()].concat()
+            let back = twin::rope::backward(&theirs, &row[..rotated], d, &[t - starts[t] as usize]);
+            [back, row[rotated..].to_vec()].concat()
         })
         .collect();
     let (step, table) = (bench.step(0, n_tokens), bench.input(&rope.table(0..n_tokens)));
@@ -271,7 +271,7 @@ fn rope_back(
     bench.run(|plan| {
         rope::launch_backward(plan, &step, &table, dqkv, packed, sizes, heads.n_heads + heads.n_kv_heads).unwrap();
     });
-    bench.compare(&format!("{case} turned back"), dqkv, &narrow(&wanted), GRADIENT);
+    bench.compare(&format!("{case} rotated back"), dqkv, &narrow(&wanted), GRADIENT);
 }
 
 pub fn gated_attention(bench: &mut Bench<'_>) {

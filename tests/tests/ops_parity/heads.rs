@@ -111,7 +111,7 @@ pub fn kv_cache_write(bench: &mut Bench<'_>) {
                 n_tokens,
                 packed: None,
             };
-            bench.run(|plan| kv_cache::launch_with(plan, operands).unwrap());
+            bench.run(|plan| kv_cache::launch(plan, operands).unwrap());
             bench.compare(&format!("{case} q"), &q, &narrow(&wanted_q), 1e-7);
             bench.compare(&format!("{case} k"), &out.k, &wanted_k, 1e-7);
             bench.compare(&format!("{case} v"), &out.v, &narrow(&cache.v), 0.0);

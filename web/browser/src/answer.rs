@@ -10,7 +10,7 @@ use adapter_engine::text::{ChatTemplate, Message, RenderOptions, encode_chat};
 use wasm_bindgen::prelude::*;
 
 use crate::failure::Failure;
-use crate::shared::{Adapter, Shared};
+use crate::shared::{AdapterChoice, Shared};
 use crate::types::{AnswerEnd, AnswerEvent, AnswerRequest, SamplingSettings, from_js, to_js};
 
 /// A conversation and its cache.
@@ -18,17 +18,28 @@ use crate::types::{AnswerEnd, AnswerEvent, AnswerRequest, SamplingSettings, from
 pub struct Chat {
     shared: Rc<Shared>,
     session: Session,
-    /// The chat template that the adapter in use was trained with, where it is known.
+    choice: AdapterChoice,
+    /// The chat template that the chosen adapter was trained with, where it is known.
     kept: Option<ChatTemplate>,
 }
 
 impl Chat {
     /// An empty conversation.
     pub fn new(shared: Rc<Shared>, session: Session) -> Self {
-        Self { shared, session, kept: None }
+        Self { shared, session, choice: AdapterChoice::default(), kept: None }
     }
 
-    /// The chat template of the adapter in use, or the model's own.
+    /// Takes the chat template of the chosen adapter.
+    fn use_its_template(&mut self) -> Result<(), Failure> {
+        let chosen = self.choice.get();
+        let kept = chosen.as_ref().and_then(|(adapter, _)| adapter.chat_template());
+        if kept != self.kept.as_ref().map(ChatTemplate::source) {
+            self.kept = kept.map(|source| ChatTemplate::new(source, &self.shared.tokenizer)).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// The chat template of the chosen adapter, or the model's own.
     fn template(&self) -> &ChatTemplate {
         self.kept.as_ref().unwrap_or(&self.shared.template)
     }
@@ -55,27 +66,10 @@ impl Chat {
         self.session.context()
     }
 
-    /// Answers with this adapter from now on: 1 as trained, up to 2.
-    ///
-    /// # Errors
-    /// Too little memory.
-    #[wasm_bindgen(js_name = setAdapter)]
-    pub fn set_adapter(&mut self, adapter: &Adapter, strength: f32) -> Result<(), Failure> {
-        let kept = adapter.resident.chat_template();
-        if kept != self.kept.as_ref().map(ChatTemplate::source) {
-            self.kept = kept.map(|source| ChatTemplate::new(source, &self.shared.tokenizer)).transpose()?;
-        }
-        Ok(self.session.set_adapter(Some((&adapter.resident, strength)))?)
-    }
-
-    /// Answers as the base model from now on.
-    ///
-    /// # Errors
-    /// None that is known.
-    #[wasm_bindgen(js_name = clearAdapter)]
-    pub fn clear_adapter(&mut self) -> Result<(), Failure> {
-        self.kept = None;
-        Ok(self.session.set_adapter(None)?)
+    /// The adapter it answers with; what is chosen there holds for the answer on its way, too.
+    #[must_use]
+    pub fn adapter(&self) -> AdapterChoice {
+        self.choice.clone()
     }
 
     /// How many positions a prompt takes; nothing is computed.
@@ -84,9 +78,10 @@ impl Chat {
     /// A template that refuses the messages.
     #[wasm_bindgen(js_name = countTokens)]
     pub fn count_tokens(
-        &self,
+        &mut self,
         #[wasm_bindgen(unchecked_param_type = "AnswerRequest")] request: &JsValue,
     ) -> Result<usize, Failure> {
+        self.use_its_template()?;
         Ok(self.prompt(&from_js(request)?)?.len())
     }
 
@@ -101,6 +96,7 @@ impl Chat {
         #[wasm_bindgen(unchecked_param_type = "AnswerListener")] listener: js_sys::Function,
     ) -> Result<JsValue, Failure> {
         let request: AnswerRequest = from_js(&request)?;
+        self.use_its_template()?;
         let prompt = self.prompt(&request)?;
         let sampling = sampling(&request.sampling);
         // Ids stand for themselves: nothing is known of a template then.
@@ -112,7 +108,8 @@ impl Chat {
             ignore_end: request.ignore_end,
             ..Request::new(&prompt, &sampling)
         };
-        let mut page = Page { listener, stopped: false, rest: String::new() };
+        let (choice, adapter) = (self.choice.clone(), self.choice.get());
+        let mut page = Page { listener, choice, adapter, stopped: false, rest: String::new() };
         let answer::Answer { n_tokens, n_prompt, n_reused, finish, .. } =
             answer::answer(&mut self.session, &self.shared.tokenizer, &engines, &mut page).await?;
         to_js(&AnswerEnd {
@@ -129,6 +126,9 @@ impl Chat {
 /// The page's listener.
 struct Page {
     listener: js_sys::Function,
+    choice: AdapterChoice,
+    /// What was chosen for the next token.
+    adapter: Option<(adapter_engine::Adapter, f32)>,
     stopped: bool,
     /// What was held back to the end.
     rest: String,
@@ -159,7 +159,13 @@ impl Listener for Page {
     }
 
     fn is_stopped(&mut self) -> bool {
+        // The engine asks this before it asks for the setting.
+        self.adapter = self.choice.get();
         self.stopped
+    }
+
+    fn setting(&self) -> Option<Option<(&adapter_engine::Adapter, f32)>> {
+        Some(self.adapter.as_ref().map(|(adapter, strength)| (adapter, *strength)))
     }
 }
 

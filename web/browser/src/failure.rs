@@ -26,13 +26,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match &error {
-            Error::Adapter(AdapterError::KindUnknown) => "adapter-kind",
-            Error::Adapter(AdapterError::PeftCannotHold { .. }) => "peft",
-            // The page says the same to all the others.
-            Error::Adapter(_) => "adapter",
-            other => other.code(),
-        };
+        let code = error.code();
         let (message, hint) = (error.to_string(), error.hint().map(str::to_owned));
         Self { code, message, hint, details: format!("{error:?}") }
     }

@@ -20,5 +20,5 @@ pub use blob::BlobSource;
 pub use engine::{Engine, heap_bytes, inspect};
 pub use failure::Failure;
 pub use model::Model;
-pub use shared::Adapter;
+pub use shared::{Adapter, AdapterChoice};
 pub use types::{from_js, to_js};

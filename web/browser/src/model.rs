@@ -184,7 +184,7 @@ impl Model {
 /// How a chat's conversation is made.
 fn chat_options(context: u32) -> SessionOptions {
     // The same chat with and without its adapter.
-    SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() }
+    SessionOptions { context: Some(context), cached_conversations: 1, ..SessionOptions::default() }
 }
 
 /// What the header of a model says.

@@ -1,5 +1,8 @@
 //! What a model and its conversations have in common.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use adapter_engine::formats::Gguf;
 use adapter_engine::text::{ChatTemplate, Tokenizer};
 use wasm_bindgen::prelude::*;
@@ -22,6 +25,32 @@ pub struct Shared {
 pub struct Adapter {
     pub(crate) resident: adapter_engine::Adapter,
     pub(crate) warning: Option<String>,
+}
+
+/// The adapter that a conversation answers with. It may change at any time, also while an answer is on its way: the sentence goes
+/// on under the new one.
+#[wasm_bindgen]
+#[derive(Clone, Default)]
+pub struct AdapterChoice(Rc<RefCell<Option<(adapter_engine::Adapter, f32)>>>);
+
+impl AdapterChoice {
+    /// What is chosen now.
+    pub(crate) fn get(&self) -> Option<(adapter_engine::Adapter, f32)> {
+        self.0.borrow().clone()
+    }
+}
+
+#[wasm_bindgen]
+impl AdapterChoice {
+    /// This adapter from now on: 1 as trained, 0 as if there were none, up to 2.
+    pub fn set(&self, adapter: &Adapter, strength: f32) {
+        self.0.replace((strength != 0.0).then(|| (adapter.resident.clone(), strength)));
+    }
+
+    /// The base model from now on.
+    pub fn clear(&self) {
+        self.0.replace(None);
+    }
 }
 
 #[wasm_bindgen]

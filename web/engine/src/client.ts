@@ -134,6 +134,12 @@ export class Engine {
     return this.#call("addAdapter", { source });
   }
 
+  /** What a conversation answers with from now on: an answer on its way goes on under it at its next token. Every answer brings its
+   *  own choice, too. */
+  useAdapter(adapter?: AdapterChoice, session: SessionName = "chat"): Promise<void> {
+    return this.#call("useAdapter", { session, ...(adapter ? { adapter } : {}) });
+  }
+
   /** Lets an adapter go. */
   removeAdapter(key: string): Promise<void> {
     return this.#call("removeAdapter", { key });

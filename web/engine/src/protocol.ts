@@ -62,6 +62,8 @@ export interface Methods {
   load: { params: { file: Blob; context?: number; skipSelfTest?: boolean; tuning?: string }; result: Loaded; event: LoadEvent };
   inspect: { params: { file: Blob }; result: ModelInfo; event: never };
   addAdapter: { params: { source: AdapterSource }; result: LoadedAdapter; event: never };
+  /** What a conversation answers with; an answer on its way goes on with it. Without a choice: the base model. */
+  useAdapter: { params: { session: SessionName; adapter?: AdapterChoice }; result: void; event: never };
   removeAdapter: { params: { key: string }; result: void; event: never };
   answer: {
     params: { session: SessionName; request: AnswerRequest; adapter?: AdapterChoice };

@@ -2,7 +2,7 @@
 // stands in the way of the page.
 
 import type * as Wasm from "../wasm/adapter_web.js";
-import type { ErrorData, Loaded, LoadStage, Method, Methods, Reply, Request, SessionName } from "./protocol.js";
+import type { AdapterChoice, ErrorData, Loaded, LoadStage, Method, Methods, Reply, Request, SessionName } from "./protocol.js";
 
 type Params<M extends Method> = Methods[M]["params"];
 type Result<M extends Method> = Methods[M]["result"];
@@ -15,6 +15,8 @@ let context: number | undefined;
 let nextAdapter = 1;
 const adapters = new Map<string, Wasm.Adapter>();
 const chats = new Map<SessionName, Wasm.Chat>();
+/** What each conversation answers with: a chat itself cannot be asked while it answers. */
+const choices = new Map<SessionName, Wasm.AdapterChoice>();
 /** Answers that were asked to stop, by request. */
 const stopped = new Set<number>();
 /** The last work of each conversation: its next answer waits for it. */
@@ -41,7 +43,8 @@ function loaded(): Wasm.Model {
 
 /** Lets everything on the GPU go. */
 function unload(): void {
-  for (const chat of chats.values()) chat.free();
+  for (const part of [...choices.values(), ...chats.values()]) part.free();
+  choices.clear();
   chats.clear();
   for (const adapter of adapters.values()) adapter.free();
   adapters.clear();
@@ -54,8 +57,18 @@ function chat(session: SessionName): Wasm.Chat {
   if (!found) {
     found = loaded().chat(context);
     chats.set(session, found);
+    choices.set(session, found.adapter());
   }
   return found;
+}
+
+function choose(session: SessionName, adapter: AdapterChoice | undefined): void {
+  const chosen = adapter && adapters.get(adapter.key);
+  if (adapter && !chosen) throw failure("no-adapter", "this adapter is not loaded", "load it again");
+  chat(session);
+  const choice = choices.get(session);
+  if (chosen) choice?.set(chosen, adapter.strength);
+  else choice?.clear();
 }
 
 function keep(adapter: Wasm.Adapter) {
@@ -124,6 +137,10 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
     }
   },
 
+  async useAdapter({ session, adapter }) {
+    choose(session, adapter);
+  },
+
   async removeAdapter({ key }) {
     const adapter = adapters.get(key);
     adapters.delete(key);
@@ -137,10 +154,7 @@ const methods: { [M in Method]: (params: Params<M>, tell: Tell<M>, id: number) =
     const run = async (): Promise<Result<"answer">> => {
       await before?.catch(() => undefined);
       const into = chat(session);
-      const chosen = adapter && adapters.get(adapter.key);
-      if (adapter && !chosen) throw failure("no-adapter", "this adapter is not loaded", "load it again");
-      if (chosen && adapter.strength !== 0) into.setAdapter(chosen, adapter.strength);
-      else into.clearAdapter();
+      choose(session, adapter);
       let [n, first, last] = [0, 0, 0];
       const end = await into.answer(request, (event) => {
         if (event.kind === "token") {

@@ -2,7 +2,7 @@
 // tells on the way.
 
 import type { ErrorData } from "../../engine/src/index.js";
-import type { Plan, Question, TeachEnd, TeachEvent, TeachSettings } from "../../teach/pkg/adapter_teach.js";
+import type { Plan, TeachEnd, TeachEvent, TeachSettings } from "../../teach/pkg/adapter_teach.js";
 
 export type { Plan, RowProblem, TeachEnd, TeachSettings } from "../../teach/pkg/adapter_teach.js";
 
@@ -25,12 +25,9 @@ export type TeachStage = "module" | "gpu" | "kernels" | "weights" | "asking" | "
 export interface StageEvent { kind: "stage"; stage: TeachStage; done: number; total: number; }
 /** The GPU's kernels compute right; which are the fastest. */
 export interface CheckedEvent { kind: "checked"; tuning: string; }
-/** What the model answers after so many steps; before the first with no adapter. */
-export interface SampleEvent { kind: "sample"; step: number; question: string; answer: string; cut: boolean; }
-
 type With<E, T> = E extends unknown ? E & T : never;
 /** A run's events, with the time they took: `seconds` for what was done, `elapsed` since the first step began. */
-export type RunEvent = StageEvent | CheckedEvent | SampleEvent | With<TeachEvent, { seconds: number; elapsed: number }>;
+export type RunEvent = StageEvent | CheckedEvent | With<TeachEvent, { seconds: number; elapsed: number }>;
 
 export interface TeachMethods {
   /** Fetches and starts the module. */
@@ -47,7 +44,6 @@ export interface TeachMethods {
 }
 
 export type TeachMethod = keyof TeachMethods;
-export type { Question };
 
 /** Page to worker. `stop` ends the step on its way and waits; then `resume` goes on and `end` ends the run. */
 export type TeachRequest =

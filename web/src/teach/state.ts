@@ -30,7 +30,6 @@ export type Phase = "ready" | "starting" | "teaching" | "stopping" | "stopped" |
 const MAX_SHOWN_BYTES = 200_000;
 /** Pause in typing after which rows are read. */
 const TYPING_MS = 400;
-const SAMPLE_TOKENS = 48;
 
 export const EXAMPLE = example.trim();
 
@@ -51,6 +50,8 @@ export class Lesson {
   failure: Failure | undefined;
   phase: Phase = "ready";
   stage: StageEvent | undefined;
+  /** How far a validation is. */
+  validating: { done: number; total: number } | undefined;
   step = 0;
   points: LossPoint[] = [];
   gates: number[][] = [];
@@ -198,7 +199,7 @@ export class Lesson {
     const questions = this.draft.questions.split("\n").map((line) => line.trim()).filter(Boolean);
     try {
       const checked = await checkedBefore("training self-test", source);
-      const end = await this.#teacher.teach({ file, questions, sampleTokens: SAMPLE_TOKENS, ...checked.options }, (event) => {
+      const end = await this.#teacher.teach({ file, questions, sampleTokens: plan.sampleTokens, ...checked.options }, (event) => {
         // A chat's kernels are measured the same: what was found serves both.
         if (event.kind === "checked") void checked.keep(event.tuning).catch(app.fail);
         else this.#heard(event, steps);
@@ -222,6 +223,7 @@ export class Lesson {
   }
 
   #heard(event: Exclude<RunEvent, CheckedEvent>, steps: number): void {
+    this.validating = event.kind === "validating" ? event : undefined;
     switch (event.kind) {
       case "stage":
         this.stage = event;

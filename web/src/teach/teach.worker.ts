@@ -3,7 +3,7 @@
 
 import type { ErrorData } from "../../engine/src/index.js";
 import type * as Wasm from "../../teach/pkg/adapter_teach.js";
-import type { Question, RunEvent, TeachMethod, TeachMethods, TeachReply, TeachRequest, TeachStage } from "./protocol.js";
+import type { RunEvent, TeachMethod, TeachMethods, TeachReply, TeachRequest, TeachStage } from "./protocol.js";
 
 type Params<M extends TeachMethod> = TeachMethods[M]["params"];
 type Result<M extends TeachMethod> = TeachMethods[M]["result"];
@@ -59,29 +59,6 @@ function planned(): Wasm.Lesson {
 
 const bytes = async (blob: Blob) => new Uint8Array(await blob.arrayBuffer());
 
-/** Asks the model the same before, during and after. */
-function asker(into: Wasm.Model, questions: Question[], stops: string[], tokens: number, context: number, tell: Tell) {
-  const chat = into.chat(context);
-  return async (step: number, adapter: Uint8Array | undefined): Promise<void> => {
-    if (adapter) {
-      const resident = into.adapterFromSafetensors("in training", adapter);
-      chat.setAdapter(resident, 1);
-      resident.free();
-    } else {
-      chat.clearAdapter();
-    }
-    for (const { text, ids } of questions) {
-      let answer = "";
-      const end = await chat.answer({ ids, stops, sampling: { temperature: 0 }, maxTokens: tokens }, (event) => {
-        if (event.kind === "token") answer += event.text;
-        return stopping;
-      });
-      if (stopping) return;
-      tell({ kind: "sample", step, question: text, answer: (answer + end.text).trim(), cut: end.finish === "length" });
-    }
-  };
-}
-
 const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<Result<M>> } = {
   async prepare() {
     await module();
@@ -95,7 +72,7 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
     return lesson.plan();
   },
 
-  async teach({ file, questions: own, sampleTokens, skipSelfTest, tuning: kept }, tell) {
+  async teach({ file, questions, sampleTokens, skipSelfTest, tuning: kept }, tell) {
     stopping = false;
     const stage = (name: TeachStage, done = 0, total = 1) => tell({ kind: "stage", stage: name, done, total });
     const { Engine } = await module();
@@ -117,40 +94,25 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
         stage("weights", done, total);
       });
     }
-    const questions = own.length > 0 ? own.map((text) => ({ text, ids: Array.from(run.question(text)) })) : run.questions();
-    const longest = Math.max(0, ...questions.map(({ ids }) => ids.length));
-    const ask = sampleTokens > 0 && questions.length > 0
-      ? asker(model, questions, run.stops(), sampleTokens, run.sampleContext(longest, sampleTokens), tell)
-      : undefined;
-    if (ask) {
-      stage("asking");
-      await ask(0, undefined);
-    }
-    stage("shaders");
-    const began = performance.now();
+    stage(sampleTokens > 0 ? "asking" : "shaders");
+    let began = performance.now();
     let last = began;
-    let asked = 0;
-    /** What failed in a question: it reaches the module and comes back without its code. */
-    let failed: unknown;
-    const asking = (step: number, adapter: Uint8Array) => ask?.(step, adapter).catch((error: unknown) => { failed = error; throw error; });
-    const end = await run.teach(model, async (event) => {
+    const end = await run.teach(model, { questions, tokens: sampleTokens }, async (event) => {
       const now = performance.now();
       tell({ ...event, seconds: (now - last) / 1000, elapsed: (now - began) / 1000 });
-      if (event.kind === "validation" && event.step > 0 && ask && !stopping) {
-        await asking(event.step, event.adapter);
-        asked = event.step;
+      if (event.kind === "sample" && event.step === 0 && event.last) {
+        stage("shaders");
+        began = performance.now();
       }
+      let wish: "stop" | undefined;
       if (event.kind === "stopped") {
         stopping = false;
-        const wish = await new Promise<"stop" | undefined>((resolve) => { wake = resolve; });
+        wish = await new Promise<"stop" | undefined>((resolve) => { wake = resolve; });
         wake = undefined;
-        last = performance.now();
-        return wish;
       }
       last = performance.now();
-      return stopping ? "stop" : undefined;
-    }).catch((error: unknown) => { throw failed ?? error; });
-    if (ask && end.step > asked && end.reason !== "stopped") await ask(end.step, end.last);
+      return wish;
+    }, () => stopping);
     return end;
   },
 
@@ -175,7 +137,9 @@ async function handle<M extends TeachMethod>(id: number, method: M, params: Para
     const value = await Promise.race([methods[method](params, (event) => post({ id, kind: "event", event })), lost]);
     post({ id, kind: "result", value });
   } catch (error) {
-    post({ id, kind: "error", error: errorData(error) });
+    // burn may notice first that it cannot read any more, and does not know why; the device says so soon after.
+    const why = await Promise.race([lost.catch((reason: unknown) => reason), new Promise((resolve) => setTimeout(resolve, 300))]);
+    post({ id, kind: "error", error: errorData(why ?? error) });
   }
 }
 

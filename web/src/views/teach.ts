@@ -27,7 +27,7 @@ const NUMBERS: [NumberKey, string, string, string, [min: string, max: string, st
   ["seed", "Seed", "0", "The same seed gives the same run on the same machine", ["0", "4294967295", "1"]],
 ];
 
-const STAGES = { module: "Fetching the training module", gpu: "Opening the GPU", kernels: "Checking the GPU's kernels, once for each browser", weights: "Streaming the weights to the GPU", asking: "Asking before anything is learnt", shaders: "Compiling shaders and taking the first step" };
+const STAGES = { module: "Fetching the training module", gpu: "Opening the GPU", kernels: "Checking the GPU's kernels, once for each browser", weights: "Streaming the weights to the GPU", asking: "Asking before the first step", shaders: "Compiling shaders and taking the first step" };
 
 const lesson = new Lesson();
 
@@ -226,7 +226,7 @@ function runPanel(): HTMLElement {
     const over = lesson.reason === "early" ? `Stopped early after ${integer(step)} steps: the validation loss no longer fell`
       : lesson.reason === "failed" ? `Broke off after ${integer(step)} steps`
       : lesson.reason === "stopped" ? `Stopped after ${integer(step)} of ${integer(steps)} steps` : `Done: ${integer(step)} steps`;
-    say(stage, phase === "starting" ? STAGES[lesson.stage?.stage ?? "module"] : phase === "stopping" ? "Finishing this step" : phase === "stopped" ? `Stopped after step ${integer(step)} of ${integer(steps)}` : phase === "ended" ? over : "Learning");
+    say(stage, phase === "starting" ? STAGES[lesson.stage?.stage ?? "module"] : phase === "stopping" ? "Finishing this step" : phase === "stopped" ? `Stopped after step ${integer(step)} of ${integer(steps)}` : phase === "ended" ? over : lesson.validating ? `Validating: ${integer(lesson.validating.done)} of ${integer(lesson.validating.total)} rows` : "Learning");
     const train = points.findLast((point) => point.train !== undefined)?.train;
     say(figures, phase === "starting" ? "" : [
       running ? `step ${integer(step)} of ${integer(steps)}` : "",

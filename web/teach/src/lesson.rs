@@ -4,25 +4,20 @@ use std::ops::ControlFlow;
 
 use adapter_browser::{BlobSource, Failure, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel, GateShape};
-use adapter_engine::answer::stops;
 use adapter_engine::formats::{Gguf, TensorType};
-use adapter_engine::gpu::Tier;
-use adapter_engine::model::{Config, weight_bytes};
-use adapter_engine::session::{self, SessionOptions};
-use adapter_engine::text::{Message, RenderOptions, Tokenizer, VocabSource, encode_chat};
-use adapter_engine::train::memory;
+use adapter_engine::model::Config;
+use adapter_engine::text::{Tokenizer, VocabSource};
 use adapter_finetune::data::{
-    DataOptions, Dataset, DatasetReport, Encoded, Examples, FileReport, Question, Renderer, SideReport,
+    DataOptions, Dataset, DatasetReport, Encoded, Examples, FileReport, Renderer, SideReport,
 };
 use adapter_finetune::recipe::official_rate;
-use adapter_finetune::samples::{context_for, most_question_tokens};
 use adapter_finetune::settings::rows_over_context;
-use adapter_finetune::{RunOptions, RunSettings, defaults};
+use adapter_finetune::{RunMemory, RunOptions, RunSettings, defaults, samples};
 use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use crate::failure::OrFailure as _;
-use crate::types::{self, Plan, RowProblem, TeachSettings};
+use crate::types::{Plan, RowProblem, TeachSettings};
 
 /// What a run is made of.
 #[wasm_bindgen]
@@ -33,8 +28,8 @@ pub struct Lesson {
     pub(crate) config: Config,
     gguf: Gguf,
     source: BlobSource,
-    tokenizer: Tokenizer,
-    options: DataOptions,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) options: DataOptions,
 }
 
 /// The header of a model.
@@ -142,12 +137,12 @@ impl Lesson {
         let DatasetReport { file, training, validation, max_tokens, .. } = &self.dataset.report;
         let rows_a_step =
             training.rows as f64 * f64::from(*batch_tokens) / (training.tokens as f64).max(f64::from(*batch_tokens));
-        let weights = weight_bytes(&self.gguf)?;
-        let needed = memory(&self.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
-        let context = self.sample_context(*max_tokens);
-        let options = SessionOptions { context: Some(context), ..SessionOptions::default() };
-        let answers = session::memory(&self.gguf, &self.config, Tier::default(), &options, context)?;
-        let answers = answers.total() - answers.weights;
+        let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
+        let (tokens, n_context) = (defaults::SAMPLE_TOKENS, self.config.n_context);
+        let questions = samples::questions(&renderer, &self.tokenizer, &self.dataset, &[], tokens, n_context);
+        let questions = questions.or_failure()?;
+        let memory = RunMemory::predict(&self.gguf, &self.config, &self.settings, false, &questions, tokens);
+        let memory = memory.or_failure()?;
         let problems = file.problems.iter().map(|problem| RowProblem {
             line: problem.place.line,
             row: problem.place.row,
@@ -155,7 +150,6 @@ impl Lesson {
             reason: problem.reason.to_string(),
         });
         let mut notes = file.notes(*max_tokens);
-        let n_context = self.config.n_context;
         let (training_rows, validation_rows) = (&self.dataset.training, &self.dataset.validation);
         let over = rows_over_context(training_rows, n_context) + rows_over_context(validation_rows, n_context);
         if over > 0 {
@@ -186,70 +180,15 @@ impl Lesson {
             warmup: recipe.warmup_steps,
             official_rate: official_rate(rows_a_step),
             validate_every: *validate_every,
-            memory_bytes: needed.total() + answers,
-            memory: vec![
-                ("weights", needed.weights),
-                ("activations of a block", needed.activations),
-                ("saved activations", needed.saved),
-                ("logits", needed.logits),
-                ("prompt keys and values", needed.adapter),
-                ("adapter and optimizer", needed.optimizer),
-                ("sample answers", answers),
-            ],
+            sample_tokens: tokens,
+            memory_bytes: memory.total(),
+            memory: memory.items(),
             peft: shape.kind.shape == GateShape::Scalar,
         })
-    }
-
-    /// Questions for sample answers: of rows that are not learnt, or of the first ones where all are.
-    ///
-    /// # Errors
-    /// None that is known.
-    #[wasm_bindgen(unchecked_return_type = "Question[]")]
-    pub fn questions(&self) -> Result<JsValue, Failure> {
-        let Dataset { training, validation, .. } = &self.dataset;
-        let rows = if validation.is_empty() { training } else { validation };
-        let most = most_question_tokens(self.config.n_context, defaults::SAMPLE_TOKENS);
-        let found = Question::first(rows, &self.tokenizer, defaults::SAMPLES, most as usize).or_failure()?;
-        let found: Vec<types::Question> =
-            found.into_iter().map(|Question { text, ids }| types::Question { text, ids }).collect();
-        to_js(&found)
-    }
-
-    /// A question of one's own, as a prompt in the rows' template.
-    ///
-    /// # Errors
-    /// A template that refuses it.
-    pub fn question(&self, text: &str) -> Result<Vec<u32>, Failure> {
-        let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
-        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-        Ok(encode_chat(&self.tokenizer, renderer.template(), &[Message::new("user", text)], &options)?)
-    }
-
-    /// Texts that end a sample answer: what the rows' template writes after one.
-    ///
-    /// # Errors
-    /// A template that does not parse.
-    pub fn stops(&self) -> Result<Vec<String>, Failure> {
-        let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
-        Ok(stops(Some(renderer.template()), &self.tokenizer, &[]))
-    }
-
-    /// Positions that the longest of these prompts and an answer of `tokens` tokens need.
-    #[wasm_bindgen(js_name = sampleContext)]
-    #[must_use]
-    pub fn sample_context_of(&self, longest: u32, tokens: u32) -> u32 {
-        context_for(longest, tokens, self.config.n_context)
     }
 }
 
 impl Lesson {
-    /// As [`Self::sample_context_of`], before the questions are known: no prompt is longer than a row.
-    fn sample_context(&self, max_tokens: u32) -> u32 {
-        let longest = self.dataset.report.training.max_len.max(self.dataset.report.validation.max_len);
-        let longest = u32::try_from(longest).unwrap_or(max_tokens);
-        self.sample_context_of(longest, defaults::SAMPLE_TOKENS)
-    }
-
     /// Formats of the model's tensors.
     pub(crate) fn formats(&self) -> Vec<TensorType> {
         self.gguf.formats()

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use adapter_browser::{Engine, Failure, Model, to_js};
+use adapter_browser::{Engine, Failure, Model, from_js, to_js};
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::check::self_test::{self, Set};
+use adapter_finetune::data::Renderer;
 use adapter_finetune::driver::{Listener, News, Outcome, Store, Which};
 use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::metrics::Record;
+use adapter_finetune::samples::{self, Samples};
 use adapter_finetune::{Driver, Frozen, Run, TrainError};
 use js_sys::{Date, Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -15,7 +17,7 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::failure::OrFailure as _;
 use crate::lesson::Lesson;
-use crate::types::{TeachEnd, TeachEvent};
+use crate::types::{TeachEnd, TeachEvent, TeachSamples};
 
 #[wasm_bindgen]
 impl Lesson {
@@ -39,8 +41,9 @@ impl Lesson {
         }
     }
 
-    /// Runs it on the GPU of `model`. `listener` hears of every step and validation, and the run waits for what it returns: a
-    /// page can ask the model something in between, or stop. A stopped run waits until it is told to go on or to end.
+    /// Runs it on the GPU of `model`, asking `samples` before, after each validation and at the end. `listener` hears what happens,
+    /// and the run waits for what it returns. `stopping` is asked between steps, validation batches and tokens of sample answers; a
+    /// stopped run waits until the listener tells it to go on or to end.
     ///
     /// # Errors
     /// Too little memory, a lost GPU, or `diverged`, after the last good adapter was handed over as `kept`.
@@ -48,8 +51,11 @@ impl Lesson {
     pub async fn teach(
         &self,
         model: &Model,
+        #[wasm_bindgen(unchecked_param_type = "TeachSamples")] samples: JsValue,
         #[wasm_bindgen(unchecked_param_type = "TeachListener")] listener: Function,
+        #[wasm_bindgen(unchecked_param_type = "() => boolean")] stopping: Function,
     ) -> Result<JsValue, Failure> {
+        let wanted: TeachSamples = from_js(&samples)?;
         let settings = self.settings.clone();
         let shape = settings.shape;
         let base = self.base()?;
@@ -58,11 +64,20 @@ impl Lesson {
         let frozen = Frozen::Gpu(Arc::new(llama));
         let (training, validation) = (&self.dataset.training, &self.dataset.validation);
         let run = Run::new(frozen, training, validation, settings, self.start.as_ref()).or_failure()?;
-        let listener = Page { listener, base, model, validated: None, stop: false, diverged: false };
+        let renderer = Renderer::new(&self.tokenizer, &self.options).or_failure()?;
+        let (dataset, n_context) = (&self.dataset, self.config.n_context);
+        let questions =
+            samples::questions(&renderer, &self.tokenizer, dataset, &wanted.questions, wanted.tokens, n_context)
+                .or_failure()?;
+        let n_questions = questions.len();
+        let asked =
+            Samples::new(model.engine_model(), &self.tokenizer, &renderer, questions, wanted.tokens).or_failure()?;
+        let listener =
+            Page { listener, stopping, base, model, validated: None, n_questions, n_answers: 0, diverged: false };
         let store = Kept { base: self.base()?, records: Vec::new(), best: None, last: Vec::new() };
-        // The page asks its questions between two events, and has no checkpoints.
-        let mut driver =
-            Driver { run, store, listener, samples: None, start: None, save_every: u64::MAX, seconds: 0.0 };
+        // A page has no checkpoints.
+        let (start, save_every) = (self.start.clone(), u64::MAX);
+        let mut driver = Driver { run, store, listener, samples: asked, start, save_every, seconds: 0.0 };
         let outcome = match driver.drive().await {
             Ok(outcome) => outcome,
             Err(Wrong::Page(failure)) => return Err(failure),
@@ -133,12 +148,16 @@ impl Store for Kept {
 /// The page.
 struct Page<'a> {
     listener: Function,
+    /// Whether the reader wants to stop.
+    stopping: Function,
     base: BaseModel,
     model: &'a Model,
     /// A validation whose adapter comes next: step, loss, whether it is the best.
     validated: Option<(u64, f64, bool)>,
-    /// The page's last answer.
-    stop: bool,
+    /// How many questions are asked each time.
+    n_questions: usize,
+    /// Answers since the last time.
+    n_answers: usize,
     diverged: bool,
 }
 
@@ -155,8 +174,8 @@ impl From<TrainError> for Wrong {
 }
 
 impl Page<'_> {
-    /// Tells the page and waits for its answer: whether it wants to stop.
-    async fn tell(&mut self, event: &TeachEvent, adapter: Option<&AdapterFile>) -> Result<(), Wrong> {
+    /// Tells the page and waits for its answer.
+    async fn tell(&self, event: &TeachEvent, adapter: Option<&AdapterFile>) -> Result<Option<String>, Wrong> {
         let told = async {
             let event = to_js(event)?;
             if let Some(adapter) = adapter {
@@ -165,8 +184,7 @@ impl Page<'_> {
             let answer = self.listener.call1(&JsValue::NULL, &event)?;
             Ok::<_, Failure>(JsFuture::from(Promise::resolve(&answer)).await?.as_string())
         };
-        self.stop = told.await.map_err(Wrong::Page)?.as_deref() == Some("stop");
-        Ok(())
+        told.await.map_err(Wrong::Page)
     }
 }
 
@@ -178,19 +196,21 @@ impl Listener for Page<'_> {
     }
 
     fn wants_stop(&mut self) -> bool {
-        self.stop
+        // A page whose function fails has no more say.
+        self.stopping.call0(&JsValue::NULL).map_or(true, |stopping| stopping.is_truthy())
     }
 
     async fn stops(&mut self, run: &Run<'_>) -> Result<bool, Wrong> {
         let adapter = run.trainer().adapter().await?;
-        self.tell(&TeachEvent::Stopped { step: run.trainer().step() }, Some(&adapter)).await?;
-        Ok(std::mem::take(&mut self.stop))
+        let answer = self.tell(&TeachEvent::Stopped { step: run.trainer().step() }, Some(&adapter)).await?;
+        Ok(answer.as_deref() == Some("stop"))
     }
 
     async fn hear(&mut self, run: &Run<'_>, news: News<'_>) -> Result<(), Wrong> {
-        match news {
+        let (event, adapter) = match news {
             News::Step(report, step) => {
                 let gates = run.trainer().gates().await?;
+                self.n_answers = 0;
                 let event = TeachEvent::Step {
                     step: report.step,
                     epoch: step.epoch,
@@ -198,34 +218,40 @@ impl Listener for Page<'_> {
                     grad_norm: report.grad_norm,
                     learning_rate: report.learning_rate,
                     tokens: report.n_tokens,
-                    learnt: report.n_targets,
+                    targets: report.n_targets,
                     skipped: report.skipped,
                     gates,
                 };
-                self.tell(&event, None).await
+                (event, None)
             }
+            News::Sample { question, answer, cut } => {
+                self.n_answers += 1;
+                let (step, last) = (run.trainer().step(), self.n_answers >= self.n_questions);
+                (TeachEvent::Sample { step, question: question.to_owned(), answer: answer.to_owned(), cut, last }, None)
+            }
+            News::Validating(done, total) => (TeachEvent::Validating { done, total }, None),
             News::Validation(eval) => {
                 self.validated = Some((eval.step, eval.val_loss.unwrap_or(f64::NAN), eval.best));
-                Ok(())
+                return Ok(());
             }
             News::Adapter(_, adapter) => match self.validated.take() {
-                Some((step, loss, best)) => {
-                    self.tell(&TeachEvent::Validation { step, loss, best }, Some(adapter)).await
-                }
-                None => Ok(()),
+                Some((step, loss, best)) => (TeachEvent::Validation { step, loss, best }, Some(adapter)),
+                None => return Ok(()),
             },
             News::Diverged => {
                 self.diverged = true;
-                Ok(())
+                return Ok(());
             }
             // What was learnt before is not lost with the run, where the GPU still gives it.
             News::Kept(Which::Last, step, adapter)
                 if self.diverged && self.model.engine_model().gpu().check().is_ok() =>
             {
-                self.tell(&TeachEvent::Kept { step }, Some(adapter)).await
+                (TeachEvent::Kept { step }, Some(adapter))
             }
-            _ => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        self.tell(&event, adapter).await?;
+        Ok(())
     }
 }
 

@@ -80,6 +80,8 @@ export interface Plan {
     /** What the paper's code would use for such batches. */
     officialRate: number;
     validateEvery: number;
+    /** A sample answer is cut at so many tokens. */
+    sampleTokens: number;
     /** Bytes on the GPU, and what they are for. */
     memoryBytes: number;
     memory: [string, number][];
@@ -87,18 +89,24 @@ export interface Plan {
     peft: boolean;
 }
 
-/** A question for a sample answer. */
-export interface Question { text: string; ids: number[]; }
+/** What the model is asked before, during and after. */
+export interface TeachSamples {
+    /** Questions of one's own; none: of rows that are not trained on, or of the first ones where all are. */
+    questions: string[];
+    /** An answer is cut at so many tokens; 0: nothing is asked. */
+    tokens: number;
+}
 
 /** What happens in a run. `adapter` is a safetensors file. */
 export type TeachEvent =
-    | { kind: "step"; step: number; epoch: number; loss: number | null; gradNorm: number | null; learningRate: number; tokens: number; learnt: number; skipped?: string; gates: number[][] }
+    | { kind: "step"; step: number; epoch: number; loss: number | null; gradNorm: number | null; learningRate: number; tokens: number; targets: number; skipped?: string; gates: number[][] }
+    | { kind: "sample"; step: number; question: string; answer: string; cut: boolean; last: boolean }
+    | { kind: "validating"; done: number; total: number }
     | { kind: "validation"; step: number; loss: number | null; best: boolean; adapter: Uint8Array }
     | { kind: "stopped"; step: number; adapter: Uint8Array }
     | { kind: "kept"; step: number; adapter: Uint8Array };
 
-/** Hears what happens; the run waits for its answer. "stop" asks to stop; after "stopped", "stop" ends the run and anything else
- * lets it go on. */
+/** Hears what happens; the run waits for its answer. After "stopped", "stop" ends the run and anything else lets it go on. */
 export type TeachListener = (event: TeachEvent) => Promise<"stop" | void> | "stop" | void;
 
 /** How a run ended: "done", "early" (validation no longer gained) or "stopped". */
@@ -175,16 +183,18 @@ pub struct Plan {
     pub warmup: u64,
     pub official_rate: f64,
     pub validate_every: u64,
+    pub sample_tokens: u32,
     pub memory_bytes: u64,
     pub memory: Vec<(&'static str, u64)>,
     pub peft: bool,
 }
 
-/// `Question`
-#[derive(Serialize)]
-pub struct Question {
-    pub text: String,
-    pub ids: Vec<u32>,
+/// `TeachSamples`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TeachSamples {
+    pub questions: Vec<String>,
+    pub tokens: u32,
 }
 
 /// `TeachEvent`, without the adapter's bytes.
@@ -198,10 +208,21 @@ pub enum TeachEvent {
         grad_norm: f32,
         learning_rate: f64,
         tokens: u32,
-        learnt: u32,
+        targets: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         skipped: Option<&'static str>,
         gates: Vec<Vec<f32>>,
+    },
+    Sample {
+        step: u64,
+        question: String,
+        answer: String,
+        cut: bool,
+        last: bool,
+    },
+    Validating {
+        done: u64,
+        total: u64,
     },
     Validation {
         step: u64,

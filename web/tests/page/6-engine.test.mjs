@@ -40,6 +40,33 @@ test("the package answers as its README says, stops, and names its errors", asyn
   fine(page);
 });
 
+test("an adapter that is chosen in the middle of an answer takes over there", async (t) => {
+  const page = await openPackage(await launch(t));
+  await loadPackage(page, tiny);
+  await page.locator("#test-file").setInputFiles(data("tiny-llama/adapter-paper.safetensors"));
+  const { prompt, base, live, rest } = await page.evaluate(async () => {
+    const { key } = await engine.addAdapter({ form: "safetensors", name: "paper", weights: pick.files[0] });
+    const [prompt, adapter] = [await engine.encode("Hello"), { key, strength: 1 }];
+    const greedy = { sampling: { temperature: 0 }, ignoreEnd: true };
+    const whole = async (answer) => { await answer.end; return answer.ids; };
+    const base = await whole(engine.answer({ ids: prompt }, { ...greedy, maxTokens: 60 }));
+    const answer = engine.answer({ ids: prompt }, { ...greedy, maxTokens: 60 });
+    while (answer.ids.length < 5) await new Promise((resolve) => setTimeout(resolve, 1));
+    await engine.useAdapter(adapter);
+    const live = await whole(answer);
+    // What the adapter says behind each beginning that the base model can have made: one of them is the answer.
+    const rest = [];
+    for (let at = 5; at < live.length && live.slice(0, at).every((id, index) => id === base[index]); at++)
+      rest.push(await whole(engine.answer({ ids: [...prompt, ...live.slice(0, at)] }, { ...greedy, adapter, maxTokens: live.length - at })));
+    return { prompt, base, live, rest };
+  });
+  assert.equal(live.length, 60);
+  assert.deepEqual(live.slice(0, 5), base.slice(0, 5));
+  assert.notDeepEqual(live, base, "the adapter answers otherwise");
+  assert.ok(rest.some((ids) => `${ids}` === `${live.slice(60 - ids.length)}`), `${prompt}: ${live}`);
+  fine(page);
+});
+
 test("which kernels are the fastest is measured once, and what was kept of it is used", async (t) => {
   const page = await openPackage(await launch(t));
   await page.locator("#test-file").setInputFiles(tiny);

@@ -159,7 +159,7 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
     assert.ok(metadata.base_hash, "it names its model");
     assert.ok(tensors.gates.data.every((gate) => gate !== 0 && Number.isFinite(gate)));
     await page.getByRole("button", { name: "Download for PEFT" }).first().click();
-    const notice = page.locator('[data-code="peft"]');
+    const notice = page.locator('[data-code="adapter-peft"]');
     await notice.waitFor();
     assert.match(await notice.innerText(), /PEFT cannot hold this adapter[\s\S]*a gate for each of 4 heads, which differ[\s\S]*one gate a layer/);
     await notice.getByRole("button", { name: "Dismiss" }).click();
@@ -238,17 +238,18 @@ test("rows that cannot be used are named by line, field and reason", async (t) =
   await page.getByRole("link", { name: "Chat" }).click();
   await load(page);
   const good = '{"instruction": "Hello", "output": "Hello to you."}';
-  await paste(page, [good, '{"instruction": "Hello"}', '{"instruction": 5, "output": "x"}', "{broken", '{"instruction": "x", "output": "  "}', good, "<script>alert(1)</script>"].join("\n"));
+  await paste(page, [good, '{"instruction": "Hello"}', '{"instruction": [5], "output": "x"}', "{broken", '{"instruction": "x", "output": "  "}', good, "<script>alert(1)</script>", good, good, good].join("\n"));
   const problems = page.locator(".problems");
   await problems.waitFor({ timeout: 60_000 });
   const said = await problems.innerText();
   assert.match(said, /5 rows are left out/);
-  for (const line of [/line 2: “output” is missing/, /line 3: “instruction” is a number, it must be a string/, /line 4: the row is not valid JSON/, /line 5: “output” is empty/, /line 7: the row is not valid JSON/]) assert.match(said, line);
+  for (const line of [/line 2: “output” is missing/, /line 3: “instruction” is an array, it must be a string/, /line 4: the row is not valid JSON/, /line 5: “output” is empty/, /line 7: the row is not valid JSON/]) assert.match(said, line);
 
   const refused = page.locator(".teach-main .notice");
   const cases = [
     ["nothing but words", "rows", /none of 1 rows can be used; the first: line 1: the row is not valid JSON/i],
     ["[" + good, "rows", /ends at line 1 before the array is closed/],
+    [`${good}\n{"instruction": "Hello"}\n{broken`, "rows", /2 of 3 rows cannot be used .*the first: line 2: “output” is missing/i],
     [`${good}\n{"messages": []}`, "rows", /line 2: .*(format|chat)/i],
     ["\u001f\u008b", "rows", /rows|JSON|row/i],
   ];
@@ -265,14 +266,39 @@ test("rows that cannot be used are named by line, field and reason", async (t) =
   fine(page);
 });
 
+test("a GPU that computes wrong gradients is not taught on", async (t) => {
+  const page = await open(await launch(t));
+  await load(page);
+  await paste(page, rows(24));
+  await settings(page, { Steps: "10" });
+  await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
+  await (await teacherOf(page)).evaluate(() => {
+    const create = GPUDevice.prototype.createShaderModule;
+    GPUDevice.prototype.createShaderModule = function (descriptor) {
+      const code = descriptor.label?.startsWith("cross_entropy") ? descriptor.code.replaceAll("exp(", "1.01 * exp(") : descriptor.code;
+      return create.call(this, { ...descriptor, code });
+    };
+  });
+  await begin(page);
+  const notice = page.locator('.run [data-code="wrong-numbers"]');
+  await notice.waitFor({ timeout: LONG });
+  assert.match(await notice.innerText(), /computes wrong numbers[\s\S]*cross_entropy/i);
+  assert.match(await page.locator(".kept").innerText(), /Nothing was learnt yet/);
+});
+
+/** The worker that trains. */
+async function teacherOf(page) {
+  const named = await Promise.all(page.workers().map(async (worker) => [await worker.evaluate(() => self.name), worker]));
+  return named.find(([name]) => name === "teach")[1];
+}
+
 test("a GPU that is lost while teaching is said, and what was learnt by then is kept", async (t) => {
   const page = await open(await launch(t));
   await load(page);
   await paste(page, rows(24));
   await settings(page, { Steps: "60", "Learning rate": "0.02", "Tokens of a step": "64" });
   await page.locator("#teach-start:not(:disabled)").waitFor({ timeout: 60_000 });
-  const named = await Promise.all(page.workers().map(async (worker) => [await worker.evaluate(() => self.name), worker]));
-  const worker = named.find(([name]) => name === "teach")[1];
+  const worker = await teacherOf(page);
   await worker.evaluate(() => {
     const request = GPUAdapter.prototype.requestDevice;
     GPUAdapter.prototype.requestDevice = async function (...args) { return (self.device = await request.apply(this, args)); };

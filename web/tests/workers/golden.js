@@ -12,7 +12,7 @@ addEventListener("message", async ({ data: { file, ids, firstTarget, settings, s
     }
     const lesson = Lesson.ofTokens(file, new Uint32Array(ids), firstTarget, settings, new Uint8Array(start));
     const losses = [];
-    const end = await lesson.teach(model, (event) => { if (event.kind === "step") losses.push(event.loss); });
+    const end = await lesson.teach(model, { questions: [], tokens: 0 }, (event) => { if (event.kind === "step") losses.push(event.loss); }, () => false);
     postMessage({ losses, last: [...end.last] });
   } catch (error) {
     postMessage({ error: `${error.code ?? error.name}: ${error.message}` });

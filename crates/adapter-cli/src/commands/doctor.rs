@@ -6,6 +6,7 @@ use std::time::Instant;
 use adapter_engine::check::self_test::{self, Set};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{AdapterSummary, Gpu, GpuError};
+use adapter_host::figures;
 use adapter_host::folders;
 use pollster::block_on;
 
@@ -31,7 +32,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let gpu = load::gpu(global, false)?;
     writeln!(out, "\nWill be used: {} ({}), kernels: {}", gpu.summary().name, gpu.summary().backend, gpu.tier())?;
     writeln!(out, "  opened           {:.0} ms", start.elapsed().as_secs_f64() * 1e3)?;
-    writeln!(out, "  one binding      {}", output::bytes(gpu.limits().max_storage_buffer_binding_size))?;
+    writeln!(out, "  one binding      {}", figures::bytes(gpu.limits().max_storage_buffer_binding_size))?;
     out.flush()?;
     for (name, check) in CHECKS {
         let start = Instant::now();
@@ -59,7 +60,7 @@ fn memory(gpu: &Gpu, _: &Global) -> Result<String, Failure> {
     let buffer = gpu.buffer_with("doctor", &sent)?;
     let back = block_on(gpu.read::<u32>(&buffer, 0, sent.len()))?;
     match sent.iter().zip(&back).position(|(sent, back)| sent != back) {
-        None if back.len() == sent.len() => Ok(format!("{} there and back", output::bytes(u64::from(WORDS) * 4))),
+        None if back.len() == sent.len() => Ok(format!("{} there and back", figures::bytes(u64::from(WORDS) * 4))),
         at => Err(GpuError::SelfTest {
             kernel: "copy".to_owned(),
             gpu: gpu.summary().name.clone(),
@@ -140,13 +141,13 @@ fn write_adapters(out: &mut dyn Write, found: &[AdapterSummary]) -> Result<(), F
         writeln!(
             out,
             "   one binding {}, one buffer {}",
-            output::bytes(gpu.max_binding_bytes),
-            output::bytes(gpu.max_buffer_bytes)
+            figures::bytes(gpu.max_binding_bytes),
+            figures::bytes(gpu.max_buffer_bytes)
         )?;
         writeln!(
             out,
             "   workgroup {} and {} threads, subgroup {subgroup}",
-            output::bytes(u64::from(gpu.workgroup_bytes)),
+            figures::bytes(u64::from(gpu.workgroup_bytes)),
             gpu.workgroup_threads
         )?;
         writeln!(out, "   features {features}")?;

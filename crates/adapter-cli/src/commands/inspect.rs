@@ -8,6 +8,7 @@ use adapter_engine::adapter::{AdapterFile, GateKind};
 use adapter_engine::formats::{Array, Gguf, Metadata, PartialGguf, ReadAt, TensorInfo, Value};
 use adapter_engine::gpu::{AdapterSummary, Gpu};
 use adapter_engine::model::Config;
+use adapter_host::figures;
 use clap::Args;
 use pollster::block_on;
 
@@ -15,7 +16,7 @@ use super::inspect_adapter;
 use crate::failure::Failure;
 use crate::flags::{Global, gate_kind};
 use crate::load;
-use crate::output::{self, Align, Table};
+use crate::output::{Align, Table};
 use crate::printable::{printable, shortened};
 
 /// `inspect`
@@ -92,7 +93,7 @@ fn write_head(out: &mut dyn Write, path: &Path, file: &PartialGguf) -> Result<()
         out,
         "GGUF version {}, {}, {} metadata keys, {} tensors, alignment {}, data from byte {}",
         file.version.unwrap_or_default(),
-        output::bytes(file.file_bytes),
+        figures::bytes(file.file_bytes),
         count(file.declared_keys),
         count(file.declared_tensors),
         count(file.alignment),
@@ -169,8 +170,8 @@ fn write_tensors(out: &mut dyn Write, tensors: &[TensorInfo], gpu: Option<&Adapt
     table.write(out)?;
     write_mix(out, tensors)?;
     if let (Some(gpu), Some(largest)) = (gpu, tensors.iter().max_by_key(|tensor| tensor.size_bytes)) {
-        let limit = output::bytes(gpu.max_binding_bytes);
-        let size = output::bytes(largest.size_bytes);
+        let limit = figures::bytes(gpu.max_binding_bytes);
+        let size = figures::bytes(largest.size_bytes);
         let name = printable(&largest.name).into_owned();
         let fits = if largest.size_bytes <= gpu.max_binding_bytes { "fits one" } else { "is split over several" };
         writeln!(out, "\nOn {}: a binding holds {limit}; the largest tensor, {name} with {size}, {fits}", gpu.name)?;
@@ -204,15 +205,20 @@ fn write_mix(out: &mut dyn Write, tensors: &[TensorInfo]) -> Result<(), Failure>
         table.row([
             (*name).to_owned(),
             count.to_string(),
-            output::count(*weights),
-            output::bytes(*size),
+            figures::count(*weights),
+            figures::bytes(*size),
             format!("{:.1} %", *size as f64 * 100.0 / bytes.max(1) as f64),
             if *runs { "yes" } else { "no" }.to_owned(),
         ]);
     }
     table.write(out)?;
     let bits = bytes as f64 * 8.0 / elements.max(1) as f64;
-    writeln!(out, "Together {} weights in {}, {bits:.2} bits a weight", output::count(elements), output::bytes(bytes))?;
+    writeln!(
+        out,
+        "Together {} weights in {}, {bits:.2} bits a weight",
+        figures::count(elements),
+        figures::bytes(bytes)
+    )?;
     Ok(())
 }
 

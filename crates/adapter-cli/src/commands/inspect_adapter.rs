@@ -5,11 +5,12 @@ use std::path::Path;
 
 use adapter_engine::adapter::{AdapterFile, GateKind, GateShape};
 use adapter_engine::text::ChatTemplate;
+use adapter_host::figures;
 use safetensors::SafeTensors;
 
 use crate::failure::Failure;
 use crate::load;
-use crate::output::{self, Align, Table};
+use crate::output::{Align, Table};
 use crate::printable::{printable, shortened};
 
 /// Shows a file of safetensors, a PyTorch checkpoint or a PEFT folder.
@@ -21,7 +22,7 @@ pub fn run(path: &Path, kind: Option<GateKind>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if load::is_pth(path) {
         let size = std::fs::metadata(path).map_or(0, |about| about.len());
-        writeln!(out, "{}\nPyTorch checkpoint, {}", printable(&path.display().to_string()), output::bytes(size))?;
+        writeln!(out, "{}\nPyTorch checkpoint, {}", printable(&path.display().to_string()), figures::bytes(size))?;
     } else if weights.is_file() || !path.is_dir() {
         let bytes = load::read_small(&weights)?;
         write_tensors(&mut out, &weights, &bytes)?;
@@ -40,7 +41,7 @@ fn write_tensors(out: &mut dyn Write, path: &Path, bytes: &[u8]) -> Result<(), F
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     writeln!(out, "{}", printable(&path.display().to_string()))?;
-    writeln!(out, "safetensors, {}", output::bytes(bytes.len() as u64))?;
+    writeln!(out, "safetensors, {}", figures::bytes(bytes.len() as u64))?;
     if let Some(metadata) = header.metadata() {
         writeln!(out, "\nMetadata")?;
         let mut entries: Vec<_> = metadata.iter().collect();

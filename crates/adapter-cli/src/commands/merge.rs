@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use adapter_atomic_file::Readers;
 use adapter_engine::adapter::{self, AdapterWriteError, GateKind};
 use adapter_engine::formats::GgufWriteError;
+use adapter_host::figures;
 use clap::Args;
 
 use super::export::{inputs, refuse_input};
@@ -80,7 +81,7 @@ pub fn run(flags: &Merge) -> Result<(), Failure> {
         Refusal::Engine(error) => Failure::from(error).at(&flags.model),
     })?;
     let size = std::fs::metadata(&flags.out)
-        .map_or_else(|_| String::new(), |about| format!(", {}", output::bytes(about.len())));
+        .map_or_else(|_| String::new(), |about| format!(", {}", figures::bytes(about.len())));
     let (model, name, out) = (model.name(), printable(&name), flags.out.display().to_string());
     writeln!(io::stdout(), "Wrote {} with the adapter {name}{size}: {}", printable(&model), printable(&out))?;
     Ok(())

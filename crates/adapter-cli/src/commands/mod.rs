@@ -55,7 +55,7 @@ pub enum Debug {
     Logits(debug::Logits),
     /// Loss and gradients of an adapter's prompts and gates as a safetensors file
     Gradients(debug::Gradients),
-    /// A model file of a known shape with random weights, for measuring and for foretelling memory
+    /// A model file of a known shape with random weights, for measuring and for predicting memory
     SyntheticModel(synthetic_model::SyntheticModel),
 }
 

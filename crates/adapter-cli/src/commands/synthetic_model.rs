@@ -1,4 +1,4 @@
-//! `debug synthetic-model`: a model of a known shape with random weights, to measure speed and foretell memory where the
+//! `debug synthetic-model`: a model of a known shape with random weights, to measure speed and predict memory where the
 //! real one is not at hand.
 
 use std::io::{self, Write};
@@ -10,6 +10,7 @@ use adapter_engine::model::architecture::{LLAMA, QWEN2, QWEN3};
 use adapter_engine::model::tensors::{self, Role};
 use adapter_engine::model::{Architecture, Config};
 use adapter_engine::ops::rope::{Rope, Scaling};
+use adapter_host::figures;
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
@@ -273,7 +274,7 @@ pub fn run(flags: &SyntheticModel) -> Result<(), Failure> {
         "Wrote random weights in the shape of {}, {}, {}: {}",
         sizes(flags.shape).name,
         flags.weights.tensor_type(),
-        output::bytes(size),
+        figures::bytes(size),
         printable(&out)
     )?;
     Ok(())
@@ -427,7 +428,7 @@ mod tests {
 
     /// The bound, from the header alone: a 7B model in Q4_0 trains in less than 5 GB at 512 tokens a batch.
     #[test]
-    fn the_header_of_the_7b_shape_foretells_training_under_5_gb() {
+    fn the_header_of_the_7b_shape_predicts_training_under_5_gb() {
         struct HeaderOnly(Vec<u8>, u64);
         impl adapter_engine::formats::ReadAt for HeaderOnly {
             fn len(&self) -> u64 {

@@ -5,7 +5,7 @@ use super::inputs::{HEADS, LENGTHS, PRODUCT, Scales, angles, gate_up, inputs, ma
 use crate::Error;
 use crate::formats::TensorType;
 use crate::gpu::{Buffer, Step};
-use crate::ops::attention::{self, Stretches};
+use crate::ops::attention::{self, KvSplits};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::head_norm::{self, HeadNorm};
 use crate::ops::heads::Heads;
@@ -157,7 +157,7 @@ async fn head_norms(bench: &mut Bench<'_>) -> Result<(), Error> {
         n_tokens,
         packed: None,
     };
-    bench.sampled("kv_cache_write with a norm", &q, n, |plan| kv_cache::launch_with(plan, operands)).await
+    bench.sampled("kv_cache_write with a norm", &q, n, |plan| kv_cache::launch(plan, operands)).await
 }
 
 /// The caches' write, attention over them and the adapter's part.
@@ -182,8 +182,18 @@ async fn attentions(bench: &mut Bench<'_>, format: CacheFormat) -> Result<(), Er
         let step = gpu.buffer_with("step", &[Step { past, n_tokens, ..Step::default() }])?;
         let qkv = gpu.buffer_with("qkv", &inputs(seed, (n_tokens * HEADS.qkv_width()) as usize))?;
         let n = (n_tokens * n_heads * head_dim) as usize;
-        let kernels =
-            bench.launch(|plan| kv_cache::launch(plan, &step, &table, &qkv, &q, &cache, HEADS, n_tokens, None))?;
+        let operands = kv_cache::Operands {
+            step: &step,
+            table: &table,
+            qkv: &qkv,
+            norm: None,
+            q: &q,
+            cache: &cache,
+            heads: HEADS,
+            n_tokens,
+            packed: None,
+        };
+        let kernels = bench.launch(|plan| kv_cache::launch(plan, operands))?;
         let values = gpu.read(&q, 0, n).await?;
         bench.keep(of(name), &kernels, kept(values));
     }
@@ -200,10 +210,10 @@ async fn attentions(bench: &mut Bench<'_>, format: CacheFormat) -> Result<(), Er
     let sums = gpu.buffer("sums", u64::from(parts) * n as u64 * 4)?;
     let stats = gpu.buffer("statistics", u64::from(parts * n_tokens * n_heads) * 8)?;
     let variant = attention::Variant::choose(gpu, HEADS, 1);
-    let parts = Stretches { n: parts, sums: &sums, stats: &stats };
-    let kernels = bench.launch(|plan| attention::launch_stretches(plan, variant, operands, parts))?;
+    let parts = KvSplits { n: parts, sums: &sums, stats: &stats };
+    let kernels = bench.launch(|plan| attention::launch_split(plan, variant, operands, parts))?;
     let values = gpu.read(&o, 0, n).await?;
-    bench.keep(of("attention in stretches"), &kernels, kept(values));
+    bench.keep(of("attention in KV splits"), &kernels, kept(values));
     if format != CacheFormat::F32 {
         return Ok(());
     }

@@ -116,11 +116,18 @@ async fn attentions(bench: &mut Bench<'_>) -> Result<(), Error> {
     let (q, o) = (buffer("q", n)?, buffer("o", n)?);
 
     let qkv = gpu.buffer_with("qkv", &inputs(1, (n_tokens * width) as usize))?;
-    bench
-        .sampled("kv_cache_write of two texts", &q, n, |plan| {
-            kv_cache::launch(plan, &step, &table, &qkv, &q, &cache, HEADS, n_tokens, Some(packed))
-        })
-        .await?;
+    let operands = kv_cache::Operands {
+        step: &step,
+        table: &table,
+        qkv: &qkv,
+        norm: None,
+        q: &q,
+        cache: &cache,
+        heads: HEADS,
+        n_tokens,
+        packed: Some(packed),
+    };
+    bench.sampled("kv_cache_write of two texts", &q, n, |plan| kv_cache::launch(plan, operands)).await?;
     let operands = attention::Operands { step: &step, q: &q, cache: &cache, o: &o, heads: HEADS, n_tokens };
     let variants = [1, attention::MANY_TOKENS].map(|n_tokens| attention::Variant::choose(gpu, HEADS, n_tokens));
     let many = format!("{VARIANT}many tokens");
@@ -185,10 +192,18 @@ async fn attentions(bench: &mut Bench<'_>) -> Result<(), Error> {
         let values: Vec<f32> = gpu.read(buffer, 0, n).await?;
         bench.keep(format!("gated_attention_backward to {what}"), &kernels, sampled(&values));
     }
-    let turned = n_heads + n_kv_heads;
+    let rotated = n_heads + n_kv_heads;
     bench
         .sampled("rope back", &dqkv, n_dqkv, |plan| {
-            rope::launch_backward(plan, &step, &table, &dqkv, packed, [n_tokens, turned + n_kv_heads, head_dim], turned)
+            rope::launch_backward(
+                plan,
+                &step,
+                &table,
+                &dqkv,
+                packed,
+                [n_tokens, rotated + n_kv_heads, head_dim],
+                rotated,
+            )
         })
         .await
 }

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Buffer;
+use super::buffer::Buffer;
 use super::error::GpuError;
-use super::kernel::Pipeline;
 use super::list::{AdapterSummary, BACKENDS, adapters, instance, summarize};
+use super::pipeline::Pipeline;
 use super::profile::Profile;
 use super::tier::{MatrixUnits, Tier, Tuning};
 
@@ -334,19 +334,6 @@ impl Gpu {
         self.poll(wgpu::PollType::wait_indefinitely())
     }
 
-    /// Waits until everything submitted so far is done, without blocking a browser's worker: messages reach it meanwhile.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub async fn finished(&self) -> Result<(), GpuError> {
-        let done = Arc::new(super::buffer::Done::default());
-        let notify = Arc::clone(&done);
-        self.queue().on_submitted_work_done(move || notify.finish(true));
-        self.wait()?;
-        super::buffer::Wait(done).await;
-        self.check()
-    }
-
     pub(super) fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
         self.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })
     }
@@ -362,7 +349,9 @@ impl Gpu {
     /// Kernel times since the last call, slowest first; empty unless opened with `profile`.
     pub fn take_profile(&self) -> Vec<super::profile::KernelTime> {
         match &self.0.profile {
-            Some(profile) => profile.lock().map(|mut profile| profile.take(self)).unwrap_or_default(),
+            Some(profile) => {
+                profile.lock().map(|mut profile| profile.take(&self.0.device, &self.0.queue)).unwrap_or_default()
+            }
             None => Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::kernel::Pipeline;
+use super::pipeline::Pipeline;
 use super::{BindingKind, Buffer, Constants, Gpu, GpuError};
 
 /// What changes from one submit to the next; `shaders/shared/step.wgsl` is its twin.
@@ -230,7 +230,7 @@ impl Plan {
             && let Ok(mut profile) = profile.lock()
         {
             for launch in launches {
-                let timestamp_writes = profile.reserve(launch.pipeline.kernel, gpu, encoder);
+                let timestamp_writes = profile.reserve(launch.pipeline.kernel, &gpu.0.device, encoder);
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                     label: Some(launch.pipeline.kernel),
                     timestamp_writes: timestamp_writes.as_ref().map(|(set, at)| wgpu::ComputePassTimestampWrites {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Gpu;
+use super::buffer::staging;
 
 const CAPACITY: u32 = 4096;
 
@@ -54,35 +54,35 @@ impl Profile {
     pub(super) fn reserve(
         &mut self,
         kernel: &'static str,
-        gpu: &Gpu,
+        device: &wgpu::Device,
         encoder: &mut wgpu::CommandEncoder,
     ) -> Option<(wgpu::QuerySet, u32)> {
         if (self.open.len() as u32 + 1) * 2 > CAPACITY {
-            self.resolve(gpu, encoder);
+            self.resolve(device, encoder);
         }
         let at = self.open.len() as u32 * 2;
         self.open.push(kernel);
         Some((self.queries.clone(), at))
     }
 
-    fn resolve(&mut self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder) {
+    fn resolve(&mut self, device: &wgpu::Device, encoder: &mut wgpu::CommandEncoder) {
         if self.open.is_empty() {
             return;
         }
         let count = self.open.len() as u32 * 2;
-        let staging = gpu.staging(u64::from(count) * 8);
+        let staging = staging(device, u64::from(count) * 8);
         encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &staging, 0, u64::from(count) * 8);
         self.pending.push((std::mem::take(&mut self.open), staging));
     }
 
-    pub(super) fn take(&mut self, gpu: &Gpu) -> Vec<KernelTime> {
-        let mut encoder = gpu.encoder();
-        self.resolve(gpu, &mut encoder);
-        gpu.submit(encoder);
+    pub(super) fn take(&mut self, device: &wgpu::Device, queue: &wgpu::Queue) -> Vec<KernelTime> {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.resolve(device, &mut encoder);
+        queue.submit([encoder.finish()]);
         for (kernels, staging) in std::mem::take(&mut self.pending) {
             staging.map_async(wgpu::MapMode::Read, .., |_| {});
-            if gpu.wait().is_err() {
+            if device.poll(wgpu::PollType::wait_indefinitely()).is_err() {
                 return Vec::new();
             }
             let Ok(view) = staging.get_mapped_range(..) else { continue };

@@ -7,7 +7,7 @@ use super::loader::{Loader, Order};
 use super::tensors::Tensors;
 use crate::Error;
 use crate::gpu::{Buffer, Gpu, GpuError, PlanBuilder};
-use crate::ops::attention::{self, Stretches};
+use crate::ops::attention::{self, KvSplits};
 use crate::ops::gated_attention::{self, PromptCache};
 use crate::ops::head_norm::{self, HeadNorm};
 use crate::ops::kv_cache::{self, CacheFormat, LayerCache};
@@ -130,7 +130,7 @@ pub struct Context<'a> {
     /// Several texts side by side (training), or one conversation.
     pub packed: Option<Packed<'a>>,
     /// Attention in KV splits: one token behind many.
-    pub stretches: Option<Stretches<'a>>,
+    pub kv_splits: Option<KvSplits<'a>>,
     /// Activations that are kept for the backward pass, instead of those that the next block overwrites.
     pub saving: Option<Saving<'a>>,
 }
@@ -229,7 +229,7 @@ impl Block {
         cache: &LayerCache,
         prompt: Option<(&PromptCache, u32)>,
     ) -> Result<(), GpuError> {
-        let Context { config, activations: act, step, rope_table, n_tokens, packed, stretches, saving } = context;
+        let Context { config, activations: act, step, rope_table, n_tokens, packed, kv_splits, saving } = context;
         let heads = config.heads();
         let (qkv, q, attended) = match saving {
             Some(Saving { activations: saved, .. }) => (&saved.qkv, &saved.q, &saved.attended),
@@ -239,13 +239,13 @@ impl Block {
         self.qkv.launch_normed(plan, x, norm, qkv, context.rows(heads.qkv_width()), Epilogue::Store)?;
         let norm = self.head_norm(config);
         let operands = kv_cache::Operands { step, table: rope_table, qkv, norm, q, cache, heads, n_tokens, packed };
-        kv_cache::launch_with(plan, operands)?;
+        kv_cache::launch(plan, operands)?;
         let operands = attention::Operands { step, q, cache, o: attended, heads, n_tokens };
-        match stretches {
+        match kv_splits {
             None => attention::launch(plan, operands, packed)?,
             Some(parts) => {
                 let variant = attention::Variant::choose(plan.gpu(), heads, n_tokens);
-                attention::launch_stretches(plan, variant, operands, parts)?;
+                attention::launch_split(plan, variant, operands, parts)?;
             }
         }
         let mut output = attended;

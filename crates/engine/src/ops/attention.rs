@@ -71,7 +71,7 @@ impl Variant {
 pub struct Operands<'a> {
     /// [`Step`](crate::gpu::Step), of which the past counts.
     pub step: &'a Buffer,
-    /// `[T, H, D]`, turned.
+    /// `[T, H, D]`, rotated.
     pub q: &'a Buffer,
     /// Keys and values, those of this step included.
     pub cache: &'a LayerCache,
@@ -107,14 +107,14 @@ pub fn launch_variant(
 }
 
 /// Positions from which on more workgroups than one a kv head pay, and that each gets then.
-const STRETCH: u32 = 256;
-/// Most stretches of a context.
-pub const MOST_STRETCHES: u32 = 16;
+const KV_SPLIT_POSITIONS: u32 = 256;
+/// Most KV splits of a context.
+pub const MAX_KV_SPLITS: u32 = 16;
 
-/// Stretches of the context that one token's attention is cut into, so that a long one keeps more than K workgroups busy.
+/// KV splits: parts of the context that one token's attention is cut into, so that a long one keeps more than K workgroups busy.
 #[derive(Debug, Clone, Copy)]
-pub struct Stretches<'a> {
-    /// How many: [`stretches`] of the cache's positions.
+pub struct KvSplits<'a> {
+    /// How many: [`kv_splits`] of the cache's positions.
     pub n: u32,
     /// `[n, T, H, D]`, between the two launches.
     pub sums: &'a Buffer,
@@ -122,23 +122,23 @@ pub struct Stretches<'a> {
     pub stats: &'a Buffer,
 }
 
-/// How many stretches a cache of `positions` is worth; 1: none.
-pub fn stretches(positions: u32) -> u32 {
-    (positions / STRETCH).clamp(1, MOST_STRETCHES)
+/// How many KV splits a cache of `positions` is worth; 1: none.
+pub fn kv_splits(positions: u32) -> u32 {
+    (positions / KV_SPLIT_POSITIONS).clamp(1, MAX_KV_SPLITS)
 }
 
-/// [`launch`] in stretches, whose sums a second launch puts together. Kernel: `shaders/attention_merge.wgsl`.
+/// [`launch`] in KV splits, whose sums a second launch puts together. Kernel: `shaders/attention_merge.wgsl`.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-pub fn launch_stretches(
+pub fn launch_split(
     plan: &mut PlanBuilder<'_>,
     variant: Variant,
     operands: Operands<'_>,
-    stretches: Stretches<'_>,
+    kv_splits: KvSplits<'_>,
 ) -> Result<(), GpuError> {
-    let Stretches { n, sums, stats } = stretches;
-    attend(plan, variant, Operands { o: sums, ..operands }, Mode::Stretches(stretches))?;
+    let KvSplits { n, sums, stats } = kv_splits;
+    attend(plan, variant, Operands { o: sums, ..operands }, Mode::KvSplits(kv_splits))?;
     let Operands { o, heads, n_tokens, .. } = operands;
     let (n_rows, head_vec4) = (n_tokens * heads.n_heads, heads.head_dim / 4);
     let params = [n_rows, n, head_vec4, 0];
@@ -153,7 +153,7 @@ pub fn launch_stretches(
 enum Mode<'a> {
     Plain,
     Packed(Packed<'a>),
-    Stretches(Stretches<'a>),
+    KvSplits(KvSplits<'a>),
 }
 
 fn attend(
@@ -186,7 +186,7 @@ fn attend(
     match mode {
         Mode::Plain => {}
         Mode::Packed(Packed { starts, stats }) => args.extend([Arg::Whole(starts), Arg::Whole(stats)]),
-        Mode::Stretches(Stretches { stats, .. }) => args.push(Arg::Whole(stats)),
+        Mode::KvSplits(KvSplits { stats, .. }) => args.push(Arg::Whole(stats)),
     }
     let mut constants = constants([
         ("SLOTS", slots.to_string()),
@@ -194,14 +194,14 @@ fn attend(
         ("HEAD_VEC4", (head_dim / 4).to_string()),
         ("REGS", (head_dim / 32).to_string()),
         ("PACKED", u32::from(matches!(mode, Mode::Packed(_))).to_string()),
-        ("SPLIT", u32::from(matches!(mode, Mode::Stretches(_))).to_string()),
+        ("SPLIT", u32::from(matches!(mode, Mode::KvSplits(_))).to_string()),
     ]);
     constants.extend(cache.format.constants());
     if variant == Variant::Keys {
         constants.insert("LANES", "4".to_owned()); // one vector: more lanes are more shares to merge
     }
     let group_slots = if variant == Variant::Queries { 8 * slots } else { slots };
-    let parts = if let Mode::Stretches(stretches) = mode { stretches.n } else { 1 };
+    let parts = if let Mode::KvSplits(kv_splits) = mode { kv_splits.n } else { 1 };
     plan.launch(kernel, &constants, &args, [n_slots.div_ceil(group_slots), n_kv_heads, parts])
 }
 
@@ -219,7 +219,7 @@ struct BackwardParams {
 pub struct BackwardOperands<'a> {
     /// `[T, H, D]`, the gradient to `o`.
     pub d_o: &'a Buffer,
-    /// `[T, H, D]`, turned.
+    /// `[T, H, D]`, rotated.
     pub q: &'a Buffer,
     /// Keys and values.
     pub cache: &'a LayerCache,
@@ -227,7 +227,7 @@ pub struct BackwardOperands<'a> {
     pub o: &'a Buffer,
     /// Where each text begins, and the log-sum-exp of the forward pass.
     pub packed: Packed<'a>,
-    /// `[T, (H+2K)D]`, written: gradients to queries, keys and values, still turned.
+    /// `[T, (H+2K)D]`, written: gradients to queries, keys and values, still rotated.
     pub dqkv: &'a Buffer,
     /// H, K and D.
     pub heads: Heads,

@@ -33,7 +33,7 @@ pub struct PromptCache {
 /// What the prompt's part of attention reads and writes.
 #[derive(Debug, Clone, Copy)]
 pub struct Operands<'a> {
-    /// `[T, H, D]`, turned.
+    /// `[T, H, D]`, rotated.
     pub q: &'a Buffer,
     /// The adapter's side.
     pub prompt: &'a PromptCache,
@@ -147,7 +147,7 @@ struct ReduceParams {
 pub struct BackwardOperands<'a> {
     /// `[T, H, D]`, the gradient to the result.
     pub d_o: &'a Buffer,
-    /// `[T, H, D]`, turned.
+    /// `[T, H, D]`, rotated.
     pub q: &'a Buffer,
     /// The adapter's side.
     pub prompt: &'a PromptCache,

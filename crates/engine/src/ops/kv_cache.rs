@@ -1,4 +1,4 @@
-//! Splits the fused q, k, v product, turns q and k, appends k and v to the cache. Kernel: `shaders/kv_cache_write.wgsl`.
+//! Splits the fused q, k, v product, rotates q and k, appends k and v to the cache. Kernel: `shaders/kv_cache_write.wgsl`.
 
 use super::head_norm::HeadNorm;
 use super::heads::Heads;
@@ -58,7 +58,7 @@ impl CacheFormat {
 /// The keys and values of one layer. `k [positions/8, K, D/4, 8]` of vec4, `v [positions, K, D]`.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
-    /// Keys, already turned.
+    /// Keys, already rotated.
     pub k: Buffer,
     /// Values.
     pub v: Buffer,
@@ -97,30 +97,11 @@ pub struct Operands<'a> {
     pub packed: Option<Packed<'a>>,
 }
 
-/// [`launch_with`] without a norm.
-///
-/// # Errors
-/// As [`PlanBuilder::launch`].
-#[expect(clippy::too_many_arguments, reason = "the operands of one op, in the kernel's binding order")]
-pub fn launch(
-    plan: &mut PlanBuilder<'_>,
-    step: &Buffer,
-    table: &Buffer,
-    qkv: &Buffer,
-    q: &Buffer,
-    cache: &LayerCache,
-    heads: Heads,
-    n_tokens: u32,
-    packed: Option<Packed<'_>>,
-) -> Result<(), GpuError> {
-    launch_with(plan, Operands { step, table, qkv, norm: None, q, cache, heads, n_tokens, packed })
-}
-
 /// Splits a product: queries are rotated, keys rotated and cached, values cached.
 ///
 /// # Errors
 /// As [`PlanBuilder::launch`].
-pub fn launch_with(plan: &mut PlanBuilder<'_>, operands: Operands<'_>) -> Result<(), GpuError> {
+pub fn launch(plan: &mut PlanBuilder<'_>, operands: Operands<'_>) -> Result<(), GpuError> {
     let Operands { step, table, qkv, norm, q, cache, heads, n_tokens, packed } = operands;
     let Heads { n_heads, n_kv_heads, head_dim } = heads;
     let eps = norm.map_or(0.0, |norm| norm.eps);

@@ -81,7 +81,7 @@ struct Params {
     n_heads: u32,
     head_vec4: u32,
     sign: f32,
-    n_turned: u32,
+    n_rotated: u32,
     unused: [u32; 3],
 }
 
@@ -107,7 +107,7 @@ pub fn launch(
     inverse: bool,
 ) -> Result<(), GpuError> {
     let sign = if inverse { -1.0 } else { 1.0 };
-    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign, n_turned: n_heads, unused: [0; 3] };
+    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign, n_rotated: n_heads, unused: [0; 3] };
     plan.launch(
         "rope",
         &constants([("PACKED", "0".to_owned())]),
@@ -116,7 +116,7 @@ pub fn launch(
     )
 }
 
-/// The gradient of the rotation in a fused `dqkv [T, heads, D]`: the first `n_turned` heads are turned back, each token by
+/// The gradient of the rotation in a fused `dqkv [T, heads, D]`: the first `n_rotated` heads are rotated back, each token by
 /// its position in its own text.
 ///
 /// # Errors
@@ -128,9 +128,9 @@ pub fn launch_backward(
     dqkv: &Buffer,
     packed: Packed<'_>,
     [n_tokens, n_heads, head_dim]: [u32; 3],
-    n_turned: u32,
+    n_rotated: u32,
 ) -> Result<(), GpuError> {
-    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign: -1.0, n_turned, unused: [0; 3] };
+    let params = Params { n_tokens, n_heads, head_vec4: head_dim / 4, sign: -1.0, n_rotated, unused: [0; 3] };
     plan.launch(
         "rope",
         &constants([("PACKED", "1".to_owned())]),

@@ -4,7 +4,7 @@ use super::LOGIT_ROWS;
 use crate::gpu::{Buffer, Step};
 use crate::model::Config;
 use crate::model::block::Activations;
-use crate::ops::attention::stretches;
+use crate::ops::attention::kv_splits;
 use crate::ops::kv_cache::PAGE;
 use crate::sampler::HISTORY;
 
@@ -63,7 +63,7 @@ impl<B> Buffers<B> {
         let q_width = heads.n_heads * heads.head_dim;
         let bytes = |rows: u32, width: u32| u64::from(rows) * u64::from(width) * 4;
         let tokens = |width: u32| bytes(chunk, width);
-        let n_splits = stretches(context.next_multiple_of(PAGE));
+        let n_splits = kv_splits(context.next_multiple_of(PAGE));
         Ok(Self {
             x: make("residual stream", tokens(config.n_channels))?,
             normed: make("normed activations", tokens(config.n_channels))?,

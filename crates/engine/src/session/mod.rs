@@ -52,7 +52,7 @@ pub struct SessionOptions {
     pub prompt_lookup: Option<u32>,
     /// Other conversations whose keys and values stay on the GPU, so that going back to one, to another adapter or strength,
     /// or to an earlier answer computes only what is new. Each takes as much memory as this one's cache.
-    pub kept_conversations: u32,
+    pub cached_conversations: u32,
     /// How keys and values are stored.
     pub cache_format: CacheFormat,
     /// Prompts are computed in f32 even where rounding their products to f16 was measured to be faster: for logits that are
@@ -118,7 +118,7 @@ impl Session {
             exact: options.exact,
             max_guessed: guessed.min(MAX_GUESSED).min(chunk - 1),
             conversation: Conversation::new(model, Room { context, format: options.cache_format }, None)?,
-            prefix_cache: PrefixCache::new(options.kept_conversations as usize),
+            prefix_cache: PrefixCache::new(options.cached_conversations as usize),
             activations: buffers.activations(),
             buffers,
             plans: Plans::new(),
@@ -163,7 +163,7 @@ impl Session {
     }
 
     /// Switches the adapter and its strength (1 as trained, 0 off, up to 2). Nothing is reloaded; what is cached belongs
-    /// to the old setting: it is set aside ([`SessionOptions::kept_conversations`]) or forgotten.
+    /// to the old setting: it is set aside ([`SessionOptions::cached_conversations`]) or forgotten.
     ///
     /// # Errors
     /// Too little memory for the gates.

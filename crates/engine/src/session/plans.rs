@@ -7,7 +7,7 @@ use crate::Error;
 use crate::gpu::{Buffer, Plan, PlanBuilder};
 use crate::model::Model;
 use crate::model::block::{Activations, Context};
-use crate::ops::attention::{Stretches, stretches};
+use crate::ops::attention::{KvSplits, kv_splits};
 use crate::ops::embedding;
 use crate::ops::matmul::{self, Epilogue, Norm};
 use crate::ops::sample;
@@ -137,8 +137,8 @@ fn blocks(
 ) -> Result<Plan, Error> {
     let mut plan = PlanBuilder::new(model.gpu()).f16_products(!exact);
     embedding::launch(&mut plan, &model.0.embedding, ids, &buffers.x, n_tokens)?;
-    let n = stretches(conversation.capacity);
-    let splits = Stretches { n, sums: &buffers.kv_split_sums, stats: &buffers.kv_split_stats };
+    let n = kv_splits(conversation.capacity);
+    let splits = KvSplits { n, sums: &buffers.kv_split_sums, stats: &buffers.kv_split_stats };
     let context = Context {
         config: model.config(),
         activations,
@@ -146,7 +146,7 @@ fn blocks(
         rope_table: &conversation.rope_table,
         n_tokens,
         packed: None,
-        stretches: (n_tokens == 1 && n > 1).then_some(splits),
+        kv_splits: (n_tokens == 1 && n > 1).then_some(splits),
         saving: None,
     };
     // Whole layers, so a submit can be more.

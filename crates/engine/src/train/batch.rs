@@ -1,8 +1,8 @@
-//! Texts side by side, and what is learnt of them.
+//! Texts side by side, and which of their tokens are targets.
 
 use crate::Error;
 
-/// Texts side by side and what is learnt of them.
+/// Texts side by side and which of their tokens are targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// `[T]`
@@ -17,7 +17,7 @@ pub struct Batch {
 
 impl Batch {
     /// Adds a text: its ids, and for each whether the model shall learn to say it. The first token has nothing before it and
-    /// is never learnt.
+    /// is never a target.
     pub fn push(&mut self, ids: &[u32], trained: &[bool]) {
         let start = self.ids.len() as u32;
         self.ids.extend_from_slice(ids);
@@ -35,7 +35,7 @@ impl Batch {
         self.ids.len() as u32
     }
 
-    /// Tokens that are learnt.
+    /// Target tokens.
     pub fn n_targets(&self) -> u32 {
         self.targets.len() as u32
     }
@@ -50,7 +50,7 @@ impl Batch {
         &self.starts
     }
 
-    /// Tokens whose output predicts a learnt token; ascending.
+    /// Tokens whose output predicts a target token; ascending.
     pub fn rows(&self) -> &[u32] {
         &self.rows
     }

@@ -303,7 +303,7 @@ impl Trainer {
             rope_table: &buffers.rope_table,
             n_tokens,
             packed: Some(Packed { starts: &buffers.starts, stats: &saved.stats }),
-            stretches: None,
+            kv_splits: None,
             saving: saves.then_some(Saving { activations: saved, with_prompt: &buffers.with_prompt }),
         }
     }

@@ -87,7 +87,7 @@ pub struct Progress {
     pub seconds: f64,
     /// Tokens of all batches so far.
     pub tokens: u64,
-    /// Tokens of them that were learnt.
+    /// Target tokens of them.
     pub trained_tokens: u64,
     /// Whether a validation comes before the next step.
     pub validation_due: bool,

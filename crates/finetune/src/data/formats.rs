@@ -21,7 +21,7 @@ const SYSTEMS: [&str; 2] = ["system", "system_prompt"];
 const INPUTS: [&str; 3] = ["context", "passage", "input"];
 /// Answers that are names of a field.
 const ANSWERS: [&str; 4] = ["completion", "response", "answer", "output"];
-/// Fields that say whether a row is learnt: `label` of TRL's KTO, `kto_tag` of LLaMA-Factory, and those of messages.
+/// Fields that say whether a row is trained on: `label` of TRL's KTO, `kto_tag` of LLaMA-Factory, and those of messages.
 const MARKS: [&str; 7] = ["label", "kto_tag", "train", "training", "learn", "loss", "weight"];
 
 /// A format of data sets.
@@ -34,7 +34,7 @@ pub enum Format {
     ShareGpt,
     /// `instruction`, `input`, `output`; also Dolly's `instruction`, `context`, `response`.
     Alpaca,
-    /// `chosen` and `rejected`, with or without a `prompt` or `instruction`: the chosen answer is learnt.
+    /// `chosen` and `rejected`, with or without a `prompt` or `instruction`: the chosen answer is the target.
     Preference,
     /// `prompt` and `completion` (or `response`), `question` and `answer`, with or without a `context`.
     PromptCompletion,
@@ -58,7 +58,7 @@ impl fmt::Display for Format {
 /// What a row says.
 #[derive(Debug)]
 pub(super) struct ReadRow {
-    /// `None` if it is marked as not to be learnt.
+    /// `None` if it is marked as not to be trained on.
     pub(super) row: Option<Row>,
     /// Names of fields that were not read.
     pub(super) unread: BTreeSet<String>,
@@ -154,7 +154,7 @@ impl Format {
     }
 }
 
-/// Whether a row is learnt; one `false` is enough to leave it out. A mark that is neither true nor false is another
+/// Whether a row is trained on; one `false` is enough to leave it out. A mark that is neither true nor false is another
 /// thing of that name, a class or a figure, and stays unread.
 fn row_is_target(fields: &Fields<'_>) -> bool {
     let mut is_target = true;
@@ -184,7 +184,7 @@ fn push_system(fields: &Fields<'_>, chat: &mut Chat) -> Result<(), FieldProblem>
     Ok(())
 }
 
-/// Earlier turns: pairs of question and answer as in LLaMA-Factory, where the answers are learnt, too; or messages.
+/// Earlier turns: pairs of question and answer as in LLaMA-Factory, where the answers are targets, too; or messages.
 fn push_history(fields: &Fields<'_>, chat: &mut Chat) -> Result<(), FieldProblem> {
     let Some(value) = fields.get("history") else { return Ok(()) };
     let wrong = |found: &Value, wanted| Reason::WrongType { found: type_name(found), wanted };
@@ -243,7 +243,7 @@ fn push_question(fields: &Fields<'_>, chat: &mut Chat) -> Result<&'static str, F
         None if fields.peek("input").is_some() => "input",
         None => return Err(Reason::Missing.of(QUESTIONS[0])),
     };
-    // A prompt of messages, as in TRL: nothing of it is learnt.
+    // A prompt of messages, as in TRL: nothing of it is a target.
     if let Some(messages @ Value::Array(_)) = fields.peek(name) {
         fields.get(name);
         chat.read(messages, name)?;
@@ -272,7 +272,7 @@ fn push_answer(fields: &Fields<'_>, chat: &mut Chat, names: &[&'static str]) -> 
     let name = fields.first(names).ok_or_else(missing)?;
     let Some(value) = fields.get(name) else { return Err(missing()) };
     let answer = match value {
-        // Messages, as in TRL; all answers of them are learnt.
+        // Messages, as in TRL; all answers of them are targets.
         Value::Array(items) if name != "answers" && items.first().is_some_and(Value::is_object) => {
             return chat.read(value, name);
         }

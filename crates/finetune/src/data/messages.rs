@@ -1,4 +1,4 @@
-//! Messages of a chat: who speaks, what is said, and whether it is to be learnt.
+//! Messages of a chat: who speaks, what is said, and whether it is a target.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ const ROLES: [(&str, &str); 16] = [
 ];
 const KNOWN_ROLES: &str =
     "system, developer, user, human, prompter, assistant, gpt, model, bot, ai, tool, function, observation";
-/// Fields that say whether one message is learnt: `weight` of OpenAI, Mistral and Together, `train` and `training` of Axolotl,
+/// Fields that say whether one message is a target: `weight` of OpenAI, Mistral and Together, `train` and `training` of Axolotl,
 /// `loss` of ms-swift and XTuner.
 const MARKS: [&str; 5] = ["weight", "train", "training", "loss", "learn"];
 /// Fields with calls of functions, which are part of an answer and cannot be written.
@@ -44,14 +44,14 @@ const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 #[derive(Debug, Default)]
 pub(super) struct Chat {
     messages: Vec<Message>,
-    /// Whether each is learnt.
+    /// Whether each is a target.
     targets: Vec<bool>,
     /// Names of fields that were not read.
     pub(super) unread: BTreeSet<String>,
 }
 
 impl Chat {
-    /// Adds a message; an answer is learnt.
+    /// Adds a message; an answer is a target.
     pub(super) fn push(&mut self, role: &str, content: impl Into<String>) {
         self.push_marked(role, content.into(), role == ANSWER_ROLE);
     }
@@ -73,12 +73,12 @@ impl Chat {
         }
     }
 
-    /// The messages so far are context: none of them is learnt.
+    /// The messages so far are context: none of them is a target.
     pub(super) fn nothing_so_far_is_a_target(&mut self) {
         self.targets.fill(false);
     }
 
-    /// The row, `None` if all answers are marked as not to be learnt.
+    /// The row, `None` if all answers are marked as no targets.
     pub(super) fn take_row(&mut self) -> Result<Option<Row>, FieldProblem> {
         let (messages, targets) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.targets));
         let is_answer = |message: &Message| message.role == ANSWER_ROLE;
@@ -135,7 +135,7 @@ impl Chat {
         let mark = self.read_marks(fields, role)?;
         let is_answer = role == ANSWER_ROLE;
         if is_answer && content.trim().is_empty() {
-            // One that is not learnt may be empty, as it is only read.
+            // One that is no target may be empty, as it is only read.
             if calls {
                 return Err(fields.problem(Reason::OnlyCalls, content_field));
             }
@@ -147,22 +147,22 @@ impl Chat {
         Ok(())
     }
 
-    /// Whether a message says of itself that it is learnt; one `false` is enough to leave it out.
+    /// Whether a message says of itself that it is a target; one `false` is enough to leave it out.
     fn read_marks(&mut self, fields: &Fields<'_>, role: &str) -> Result<Option<bool>, FieldProblem> {
-        let mut learnt = None;
+        let mut target = None;
         for field in MARKS {
             let Some(value) = fields.peek(field) else { continue };
             let mark = as_mark(value).ok_or_else(|| {
                 let found = shown(&value.to_string(), 32);
                 fields.problem(Reason::Mark { found }, field)
             })?;
-            // Only answers are learnt, so one of another speaker that is to be is named as not read.
+            // Only answers are targets, so one of another speaker that is to be is named as not read.
             if role == ANSWER_ROLE || !mark {
                 fields.get(field);
             }
-            learnt = Some(mark && learnt.unwrap_or(true));
+            target = Some(mark && target.unwrap_or(true));
         }
-        Ok(learnt)
+        Ok(target)
     }
 }
 

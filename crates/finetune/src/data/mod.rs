@@ -29,6 +29,7 @@ mod row;
 mod source;
 mod split;
 
+pub use adapter_plot::axis::count as grouped;
 pub use batches::{Batches, DataPosition, Order, check_lengths};
 pub use error::DataError;
 pub use examples::{Encoded, Example, Examples, Sample, SampleToken};
@@ -38,7 +39,7 @@ pub use options::{DataOptions, Template};
 pub use problem::{Place, Reason, RowProblem};
 pub use question::Question;
 pub use render::Renderer;
-pub use report::{DatasetReport, FileReport, SideReport, grouped};
+pub use report::{DatasetReport, FileReport, SideReport};
 pub use row::Row;
 pub use split::Split;
 pub(crate) use split::mix;

@@ -48,7 +48,7 @@ pub struct DataOptions {
     pub template: Template,
     /// The most tokens of a row; what is longer is cut at its end.
     pub max_tokens: u32,
-    /// Whether the prompt is learnt, too.
+    /// Whether the prompt is a target, too.
     pub train_on_prompt: bool,
     /// Texts and what to put in their place, for instance `{{name}}`.
     pub substitutions: Vec<(String, String)>,

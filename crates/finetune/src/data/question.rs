@@ -4,7 +4,7 @@ use adapter_engine::text::{Shown, TextError, TextStream, Tokenizer};
 
 use super::examples::{Example, Examples};
 
-/// What a row asks: ids up to the first one that is learnt, and the text a person reads of it.
+/// What a row asks: ids up to the first target, and the text a person reads of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The last line before the answer, without control tokens.

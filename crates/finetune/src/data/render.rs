@@ -87,7 +87,7 @@ impl<'a> Renderer<'a> {
             Row::Marked { messages, targets } => self.encode_chat(messages, targets)?,
         };
         encoded.markup = row.contents().any(|text| markup::is_in(text, self.tokenizer));
-        // Nothing stands before the first token by which it could be foretold.
+        // Nothing stands before the first token by which it could be predicted.
         if let Some(first) = encoded.trained.first_mut() {
             *first = false;
         }

@@ -8,7 +8,7 @@ use super::split::Hash;
 
 /// The role of an alpaca example's `input`: a message of its own for the alpaca template, part of the user's for others.
 pub(super) const INPUT_ROLE: &str = "input";
-/// Whose messages are learnt.
+/// Whose messages are targets.
 pub(super) const ANSWER_ROLE: &str = "assistant";
 /// What identity.json of LLaMA-Factory asks its user to replace.
 const PLACEHOLDERS: [&str; 2] = ["{{name}}", "{{author}}"];
@@ -19,11 +19,11 @@ pub enum Row {
     /// A chat with at least one answer of the assistant. A message of the role `input` is the input of the instruction
     /// before it.
     Chat(Vec<Message>),
-    /// A chat of which only some answers are learnt.
+    /// A chat of which only some answers are targets.
     Marked {
         /// The messages.
         messages: Vec<Message>,
-        /// Which of them are learnt; only answers can be.
+        /// Which of them are targets; only answers can be.
         targets: Vec<bool>,
     },
     /// Text as it stands.

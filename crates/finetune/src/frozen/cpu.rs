@@ -12,7 +12,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::TrainError;
-use crate::trainable::part;
+use crate::flat::part;
 use crate::zero_init_attention::{attention, gated_prompt_attention, heads, repeat_heads};
 
 /// A LLaMA of burn tensors. Takes 4 bytes a weight.

@@ -102,8 +102,8 @@ pub fn loss_svg(title: &str, points: &[LossPoint]) -> String {
         svg.text(RIGHT + 6.0, TOP + 4.0, Anchor::Start, &quiet, &number(peak));
         svg.text(RIGHT + 6.0, BOTTOM + 4.0, Anchor::Start, &quiet, "0");
         let (x, middle) = (RIGHT + 18.0, (TOP + BOTTOM) / 2.0);
-        let turned = format!("fill=\"{QUIET}\" transform=\"rotate(90 {x} {middle})\"");
-        svg.text(x, middle, Anchor::Middle, &turned, "learning rate (dashed)");
+        let rotated = format!("fill=\"{QUIET}\" transform=\"rotate(90 {x} {middle})\"");
+        svg.text(x, middle, Anchor::Middle, &rotated, "learning rate (dashed)");
     }
     // A single step is a dot.
     let faint = if train.len() == 1 { (TRAIN, 7.0) } else { (FAINT, 1.0) };
@@ -220,6 +220,6 @@ fn write_axes(svg: &mut Svg, x: &Axis, y: &Axis) {
     svg.line((LEFT, BOTTOM), (RIGHT, BOTTOM), QUIET);
     svg.text((LEFT + RIGHT) / 2.0, BOTTOM + 40.0, Anchor::Middle, &quiet, "step");
     let middle = (TOP + BOTTOM) / 2.0;
-    let turned = format!("fill=\"{QUIET}\" transform=\"rotate(-90 18 {middle})\"");
-    svg.text(18.0, middle, Anchor::Middle, &turned, "loss (nats per token)");
+    let rotated = format!("fill=\"{QUIET}\" transform=\"rotate(-90 18 {middle})\"");
+    svg.text(18.0, middle, Anchor::Middle, &rotated, "loss (nats per token)");
 }

@@ -195,7 +195,7 @@ impl Engine {
         }
         let session = Session::new(
             &model,
-            &SessionOptions { context: Some(context), kept_conversations: 1, ..SessionOptions::default() },
+            &SessionOptions { context: Some(context), cached_conversations: 1, ..SessionOptions::default() },
         )?;
         let _ = stage(LoadStage::Adapters, 0, 0);
         self.ready = Some(Ready {

@@ -14,7 +14,7 @@ pub(super) struct Saved {
     x_r: Vec<f64>,
     /// [T, H, D] and [T, K, D] as the products gave them, and the scales of their heads' norms.
     raw: [Normed; 2],
-    /// [T, H, D], [T, K, D] (both turned), [T, K, D]
+    /// [T, H, D], [T, K, D] (both rotated), [T, K, D]
     q: Vec<f64>,
     k: Vec<f64>,
     v: Vec<f64>,
@@ -84,7 +84,7 @@ pub(super) fn forward(
     let v = linear("attn_v", &y);
     let (o, lse) = attention::forward(heads, &q, &k, &v, starts);
 
-    // Attention to the prompt: through the same frozen matrices and norms of heads, but not turned.
+    // Attention to the prompt: through the same frozen matrices and norms of heads, but not rotated.
     let mut o_all = o.clone();
     let prompt = prompt.map(|(kind, (prompt, gates))| {
         let (k, raw_k) = normed("attn_k", linear("attn_k", prompt));

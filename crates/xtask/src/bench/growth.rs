@@ -73,9 +73,9 @@ pub fn run(args: &[String]) -> Result<()> {
         // A process each, so that its peak of memory is its own.
         let answer = bench(&["--train".to_owned(), format!("1x{length}")])?;
         let row = training_row(*length, &answer)?;
-        let ratio = row["gpu_bytes"].as_f64().unwrap_or_default() / row["foretold_bytes"].as_f64().unwrap_or_default();
+        let ratio = row["gpu_bytes"].as_f64().unwrap_or_default() / row["predicted_bytes"].as_f64().unwrap_or_default();
         println!(
-            "training step of {length} tokens: {:.2} s, {:.1} tokens/s, GPU memory {ratio:.3} of what was foretold",
+            "training step of {length} tokens: {:.2} s, {:.1} tokens/s, GPU memory {ratio:.3} of what was predicted",
             row["step_s"].as_f64().unwrap_or_default(),
             row["tokens_per_s"].as_f64().unwrap_or_default(),
         );
@@ -87,11 +87,11 @@ pub fn run(args: &[String]) -> Result<()> {
     let context = context_rows(&answer)?;
     for row in &context {
         println!(
-            "after {} tokens: prefill {:.1}, decode {:.2} tokens/s, GPU memory {:.3} of what was foretold",
+            "after {} tokens: prefill {:.1}, decode {:.2} tokens/s, GPU memory {:.3} of what was predicted",
             row["depth"],
             row["prefill_tokens_per_s"].as_f64().unwrap_or_default(),
             row["decode_tokens_per_s"].as_f64().unwrap_or_default(),
-            row["gpu_bytes"].as_f64().unwrap_or_default() / row["foretold_bytes"].as_f64().unwrap_or_default(),
+            row["gpu_bytes"].as_f64().unwrap_or_default() / row["predicted_bytes"].as_f64().unwrap_or_default(),
         );
     }
     let gpu = answer["gpu"].as_str().unwrap_or_default().to_owned();
@@ -117,7 +117,7 @@ fn training_row(length: u32, answer: &Value) -> Result<Value> {
         "tokens_per_s": speed,
         "step_s": f64::from(length) / speed,
         "gpu_bytes": figure("/tests/0/gpu_bytes")?,
-        "foretold_bytes": figure("/tests/0/foretold_bytes")?,
+        "predicted_bytes": figure("/tests/0/predicted_bytes")?,
         "peak_rss_bytes": answer["peak_rss_bytes"],
     }))
 }
@@ -137,7 +137,7 @@ fn context_rows(answer: &Value) -> Result<Vec<Value>> {
                 "prefill_tokens_per_s": median(read)?,
                 "decode_tokens_per_s": median(write)?,
                 "gpu_bytes": write["gpu_bytes"],
-                "foretold_bytes": write["foretold_bytes"],
+                "predicted_bytes": write["predicted_bytes"],
             }))
         })
         .collect()

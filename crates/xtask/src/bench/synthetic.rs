@@ -1,4 +1,4 @@
-//! `cargo xtask synthetic-model`: a file in the shape of a larger model, for measuring and for foretelling memory.
+//! `cargo xtask synthetic-model`: a file in the shape of a larger model, for measuring and for predicting memory.
 
 use crate::error::Result;
 use crate::{chat, process};

@@ -258,13 +258,13 @@ fn growth_words(result: &Value) -> String {
         );
     }
     let rows = ["context", "training"].into_iter().filter_map(|rows| result[rows].as_array()).flatten();
-    let foretold = rows.filter(|row| row.get("foretold_bytes").is_some());
-    let ratios: Vec<f64> = foretold.map(|row| at(row, "/gpu_bytes") / at(row, "/foretold_bytes")).collect();
+    let predicted = rows.filter(|row| row.get("predicted_bytes").is_some());
+    let ratios: Vec<f64> = predicted.map(|row| at(row, "/gpu_bytes") / at(row, "/predicted_bytes")).collect();
     if let (Some(low), Some(high)) = (ratios.iter().copied().reduce(f64::min), ratios.iter().copied().reduce(f64::max))
     {
         out += &match low > 0.9995 && high < 1.0005 {
-            true => "GPU memory is what was foretold.".to_owned(),
-            false => format!("GPU memory is {low:.3} to {high:.3} of what was foretold."),
+            true => "GPU memory is what was predicted.".to_owned(),
+            false => format!("GPU memory is {low:.3} to {high:.3} of what was predicted."),
         };
     }
     if out.is_empty() { out } else { out + "\n" }

@@ -37,7 +37,7 @@ const MODULES: [Module; 2] = [
     Module { package: "adapter-teach", profile: "wasm-teach", out: "teach/pkg", optimised: false },
 ];
 /// Cargo's profile for [`Speed::Testing`].
-const TEST_PROFILE: &str = "wasm-test";
+const TEST_PROFILE: &str = "wasm-teach";
 /// Instructions that every browser with WebGPU has, and that rustc uses.
 const FEATURES: [&str; 7] = [
     "--enable-bulk-memory",
@@ -87,10 +87,14 @@ fn bind(node: &Node, folder: &Path, module: &Module, profile: &str, optimised: b
     let compiled = wasm::target_folder().join("wasm32-unknown-unknown").join(profile).join(format!("{name}.wasm"));
     let compiled = compiled.as_path();
     let bytes = std::fs::read(compiled).map_err(|error| Error::io("read", compiled, &error))?;
-    let lock = process::repository_root().join("Cargo.lock");
-    let lock = std::fs::read(&lock).map_err(|error| Error::io("read", &lock, &error))?;
+    let read = |name: &str| {
+        let path = process::repository_root().join(name);
+        std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))
+    };
+    let (lock, tool) = (read("Cargo.lock")?, read("web/bindgen/src/main.rs")?);
     let hash: String = Sha256::new_with_prefix(bytes)
         .chain_update(lock)
+        .chain_update(tool)
         .chain_update(if optimised { FEATURES.join(" ") } else { String::new() })
         .finalize()
         .iter()

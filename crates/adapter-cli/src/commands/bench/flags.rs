@@ -14,7 +14,7 @@ use crate::flags::{AdapterFlags, ModelFlags};
   adapter-cli bench -m model.gguf --train 4x128,1x512  training steps instead
 
 ppN reads a prompt of N tokens at once, tgN writes N tokens one by one; both are run once before they are measured.
-trainRxT is a step of training an adapter on R rows of T tokens, every token learnt; one step is made before it is measured.")]
+trainRxT is a step of training an adapter on R rows of T tokens, every token a target; one step is made before it is measured.")]
 pub struct Bench {
     #[command(flatten)]
     pub model: ModelFlags,

@@ -13,6 +13,7 @@ use adapter_engine::model::Config;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::session::{self, Rows, SessionOptions};
 use adapter_engine::{Adapter, Model, Session};
+use adapter_host::figures;
 use pollster::block_on;
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ struct Test {
     /// What the GPU held after it: weights, activations and the cache, which grows by doubling.
     gpu_bytes: u64,
     /// What was to be expected of that: weights, cache and activations.
-    foretold_bytes: u64,
+    predicted_bytes: u64,
 }
 
 /// Tokens a second over the repetitions.
@@ -253,7 +254,7 @@ impl<'f> Prepared<'f> {
             tokens_per_second: spread(&samples),
             samples,
             gpu_bytes,
-            foretold_bytes: predicted.total(),
+            predicted_bytes: predicted.total(),
         })
     }
 
@@ -344,8 +345,8 @@ fn write_report(report: &Report, format: Format) -> Result<(), Failure> {
         let speed = &test.tokens_per_second;
         table.row([
             format!("{} {}", report.model, report.quantization),
-            output::bytes(report.size_bytes),
-            output::count(report.params),
+            figures::bytes(report.size_bytes),
+            figures::count(report.params),
             report.backend.clone(),
             report.gpu.clone(),
             test.test.clone(),

@@ -9,6 +9,7 @@ use adapter_engine::adapter::GateKind;
 use adapter_engine::train::{self, Batch};
 use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::{AdapterShape, Frozen, Recipe, Trainer};
+use adapter_host::figures;
 use pollster::block_on;
 use serde::Serialize;
 
@@ -58,7 +59,7 @@ struct Test {
     /// What the GPU held after the last step.
     gpu_bytes: u64,
     /// What `finetune --dry-run` says beforehand of the same, less what burn holds (adapter and optimizer).
-    foretold_bytes: u64,
+    predicted_bytes: u64,
 }
 
 /// Runs the tests of `--train`.
@@ -142,7 +143,7 @@ fn profile(global: &Global, flags: &Bench, file: &ModelFile, shape: AdapterShape
 }
 
 /// One step to compile and to touch all memory, then those that count.
-fn measure(trainer: &mut Trainer, rows: TrainRows, repetitions: u32, foretold_bytes: u64) -> Result<Test, Failure> {
+fn measure(trainer: &mut Trainer, rows: TrainRows, repetitions: u32, predicted_bytes: u64) -> Result<Test, Failure> {
     let test = rows.test();
     let batch = batch(rows, trainer.frozen().config().n_vocab);
     let bar = output::bar(u64::from(repetitions) + 1, &format!("{test} {{wide_bar}} {{pos}}/{{len}}"));
@@ -182,7 +183,7 @@ fn measure(trainer: &mut Trainer, rows: TrainRows, repetitions: u32, foretold_by
         steps_s: steps_s.into_iter().map(output::rounded).collect(),
         losses,
         gpu_bytes,
-        foretold_bytes,
+        predicted_bytes,
     })
 }
 
@@ -193,7 +194,7 @@ impl TrainRows {
     }
 }
 
-/// Rows of ids by a fixed rule, every one but a row's first learnt: what they say does not change what they cost.
+/// Rows of ids by a fixed rule, every one but a row's first a target: what they say does not change what they cost.
 fn batch(rows: TrainRows, n_vocab: u32) -> Batch {
     let mut batch = Batch::default();
     for row in 0..u64::from(rows.n_rows) {
@@ -220,7 +221,7 @@ fn write(report: &Report, format: Format) -> Result<(), Failure> {
         ("t/s", right),
         ("s a step", right),
         ("GPU memory", right),
-        ("foretold", right),
+        ("predicted", right),
     ]);
     for test in &report.tests {
         let speed = &test.tokens_per_second;
@@ -231,8 +232,8 @@ fn write(report: &Report, format: Format) -> Result<(), Failure> {
             test.test.clone(),
             format!("{:.2} ± {:.2}", speed.mean, speed.stddev),
             format!("{:.3}", f64::from(test.n_rows * test.n_tokens) / speed.median.max(f64::MIN_POSITIVE)),
-            output::bytes(test.gpu_bytes),
-            output::bytes(test.foretold_bytes),
+            figures::bytes(test.gpu_bytes),
+            figures::bytes(test.predicted_bytes),
         ]);
     }
     table.write(&mut out)?;

@@ -9,6 +9,7 @@ use adapter_engine::answer::{Finish, Request, stops};
 use adapter_engine::gpu::GpuError;
 use adapter_engine::sampler::Sampling;
 use adapter_engine::text::{ChatTemplate, Message, RenderOptions, TerminalSanitizer, encode_chat};
+use adapter_host::figures;
 use adapter_host::surroundings;
 
 use super::command::{AdapterCommand, Show};
@@ -96,7 +97,7 @@ impl<'a> Conversation<'a> {
             "{} ({}, {}){adapter} on {}, context {}",
             self.ready.file.name(),
             self.ready.file.gguf.main_type(),
-            output::bytes(self.ready.file.gguf.file_bytes),
+            figures::bytes(self.ready.file.gguf.file_bytes),
             self.ready.model.gpu().summary().name,
             self.ready.session.context(),
         )
@@ -255,7 +256,7 @@ impl<'a> Conversation<'a> {
             format!("  file            {}", printable(&file.path.display().to_string())),
             format!(
                 "  size            {}, {} layers of {} channels, {} ids",
-                output::bytes(file.gguf.file_bytes),
+                figures::bytes(file.gguf.file_bytes),
                 config.n_layers,
                 config.n_channels,
                 config.n_vocab
@@ -265,7 +266,7 @@ impl<'a> Conversation<'a> {
                 "  gpu             {} ({}), {} in use",
                 gpu.summary().name,
                 gpu.tier(),
-                output::bytes(gpu.used_bytes())
+                figures::bytes(gpu.used_bytes())
             ),
             format!("  loaded in       {:.2} s", self.ready.load_time.as_secs_f64()),
         ]

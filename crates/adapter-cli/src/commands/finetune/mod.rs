@@ -7,7 +7,6 @@ mod show;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use adapter_engine::adapter::{AdapterFile, BaseModel};
 use adapter_engine::text::{ChatTemplate, Tokenizer};
@@ -20,7 +19,8 @@ use adapter_finetune::metrics::Record;
 use adapter_finetune::run_folder::{self, Made, Reserved, RunFolder};
 use adapter_finetune::samples::{self, Samples};
 use adapter_finetune::settings::rows_over_context;
-use adapter_finetune::{Backend, Driver, Frozen, Run, RunOptions, RunSettings, TrainError, Trainer};
+use adapter_finetune::{Backend, Driver, Frozen, Run, RunMemory, RunOptions, RunSettings, TrainError, Trainer};
+use adapter_host::figures;
 use pollster::block_on;
 
 pub use advice::advice;
@@ -112,7 +112,7 @@ pub fn run(global: &Global, flags: &Finetune) -> Result<(), Failure> {
     }
     show.say(&plan(&settings, &file, &dataset))?;
     if flags.dry_run {
-        return dry_run(&show, options, &settings, &file);
+        return dry_run(&show, options, &settings, &file, &questions);
     }
     let ground = Ground::new(options, &dataset.validation);
     if let Some(found) = &found {
@@ -177,7 +177,7 @@ fn plan(settings: &RunSettings, file: &ModelFile, dataset: &Dataset) -> String {
         "model {}: {} parameters, frozen; adapter {}: {} prompts in each of the last {} of {} layers, {} parameters learn ({:.3} %)\n\
          {} steps of up to {} tokens (about {rows_a_step:.0} rows), learning rate up to {:.2e} after {} steps (the paper's code would use {:.2e} for such batches)",
         file.name(),
-        output::count(weights),
+        figures::count(weights),
         shape.kind.name(),
         shape.adapter_len,
         shape.n_layers,
@@ -193,34 +193,26 @@ fn plan(settings: &RunSettings, file: &ModelFile, dataset: &Dataset) -> String {
 }
 
 /// What the run would need of memory.
-fn dry_run(show: &Show, options: &RunOptions, settings: &RunSettings, file: &ModelFile) -> Result<(), Failure> {
-    let RunSettings { shape, batch_tokens, .. } = settings;
+fn dry_run(
+    show: &Show,
+    options: &RunOptions,
+    settings: &RunSettings,
+    file: &ModelFile,
+    questions: &[Question],
+) -> Result<(), Failure> {
     if options.backend() == Backend::Cpu {
         let weights: u64 = file.gguf.tensors().iter().map(|tensor| tensor.elements()).sum();
-        return show.say(&format!("memory: {} of weights in f32, and activations on top", output::bytes(weights * 4)));
+        return show.say(&format!("memory: {} of weights in f32, and activations on top", figures::bytes(weights * 4)));
     }
-    let weights = adapter_engine::model::weight_bytes(&file.gguf)?;
-    let mut memory = train::memory(&file.config, weights, shape.n_layers, shape.adapter_len, *batch_tokens);
-    if options.f16 {
-        memory = memory.rounded(&file.config, *batch_tokens);
-    }
-    let (largest, largest_bytes) = memory.largest;
-    let items = [
-        ("weights", memory.weights),
-        ("activations of a block", memory.activations),
-        ("saved activations", memory.saved),
-        ("logits", memory.logits),
-        ("prompt keys and values", memory.adapter),
-        ("rounding", memory.rounding),
-        ("adapter and optimizer", memory.optimizer),
-    ];
-    let items = items.iter().filter(|(_, n)| *n > 0);
-    let items: Vec<String> = items.map(|(what, n)| format!("{what} {}", output::bytes(*n))).collect();
+    let memory =
+        RunMemory::predict(&file.gguf, &file.config, settings, options.f16, questions, options.sample_tokens())?;
+    let (largest, largest_bytes) = memory.training.largest;
+    let items: Vec<String> = memory.items().iter().map(|(what, n)| format!("{what} {}", figures::bytes(*n))).collect();
     show.say(&format!(
         "GPU memory: {} ({}); largest buffer {}: {largest}",
-        output::bytes(memory.total()),
+        figures::bytes(memory.total()),
         items.join(", "),
-        output::bytes(largest_bytes),
+        figures::bytes(largest_bytes),
     ))
 }
 
@@ -357,7 +349,7 @@ fn summary(run: &Run<'_>, folder: &RunFolder, outcome: Outcome, seconds: f64, mo
     let losses: Vec<f32> = records.iter().filter_map(loss_of).collect();
     let end = records.iter().rev().find_map(|record| if let Record::End(end) = record { Some(end) } else { None });
     let step = run.trainer().step();
-    let time = show::duration(Duration::from_secs_f64(seconds));
+    let time = figures::duration(seconds);
     let mut text = match outcome {
         Outcome::Early => format!("stopped early after step {step}: validation no longer gained"),
         _ => format!("{step} steps"),

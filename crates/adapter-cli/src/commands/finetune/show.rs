@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adapter_engine::text::TerminalSanitizer;
 use adapter_finetune::Run;
@@ -249,14 +249,4 @@ pub fn samples(samples: &[Sample]) -> String {
         out.push_str("\n\n");
     }
     out
-}
-
-/// `2 h 05 min`, `3 min 20 s`, `12 s`
-pub fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
-    }
 }

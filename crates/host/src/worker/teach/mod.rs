@@ -8,13 +8,12 @@ use std::sync::Arc;
 use crate::{ModelFile, Problem};
 use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
-use adapter_engine::model::weight_bytes;
 use adapter_engine::text::Tokenizer;
 use adapter_finetune::checkpoint::Checkpoint;
-use adapter_finetune::data::{DataError, DataOptions, Dataset};
+use adapter_finetune::data::{DataError, DataOptions, Dataset, Question, Renderer};
 use adapter_finetune::metrics::Record;
 use adapter_finetune::settings::rows_over_context;
-use adapter_finetune::{Backend, RunOptions, RunSettings, TrainError, defaults};
+use adapter_finetune::{Backend, RunMemory, RunOptions, RunSettings, TrainError, defaults, samples};
 
 use super::{Event, Events, Stop};
 
@@ -85,11 +84,11 @@ impl TeachSettings {
 pub struct Plan {
     /// What was found in the rows, as a few lines.
     pub report: String,
-    /// Rows that are learnt.
+    /// Rows that are trained on.
     pub n_rows: u64,
     /// Optimizer steps.
     pub n_steps: u64,
-    /// Numbers that are learnt.
+    /// Trainable parameters.
     pub n_parameters: u64,
     /// Weights of the model, which are not.
     pub n_frozen: u64,
@@ -181,6 +180,7 @@ fn no_thread(error: &std::io::Error) -> Problem {
 struct Prepared {
     dataset: Dataset,
     options: DataOptions,
+    questions: Vec<Question>,
     run: RunSettings,
     plan: Plan,
 }
@@ -214,12 +214,12 @@ fn prepare(
     let dataset = Dataset::open(data, wanted.val.as_deref(), &ground.tokenizer, &options, &mut go_on);
     let dataset = dataset.map_err(of_data)?;
     let run = wanted.run_settings(&dataset, shape).map_err(of_training)?;
-    let weights = weight_bytes(&ground.file.gguf)?;
-    let mut memory =
-        adapter_engine::train::memory(config, weights, shape.n_layers, shape.adapter_len, run.batch_tokens);
-    if wanted.f16 {
-        memory = memory.rounded(config, run.batch_tokens);
-    }
+    let renderer = Renderer::new(&ground.tokenizer, &options).map_err(of_data)?;
+    let (tokens, n_context) = (wanted.sample_tokens(), config.n_context);
+    let questions = samples::questions(&renderer, &ground.tokenizer, &dataset, &wanted.sample, tokens, n_context);
+    let questions = questions.map_err(of_training)?;
+    let memory = RunMemory::predict(&ground.file.gguf, config, &run, wanted.f16, &questions, tokens);
+    let memory = memory.map_err(of_training)?;
     let mut report = dataset.report.to_string();
     let too_long = [&dataset.training, &dataset.validation].map(|rows| rows_over_context(rows, config.n_context));
     if let n @ 1.. = too_long.into_iter().sum::<u64>() {
@@ -236,7 +236,7 @@ fn prepare(
         n_frozen: ground.file.gguf.n_parameters(),
         memory_bytes: memory.total(),
     };
-    Ok(Prepared { dataset, options, run, plan })
+    Ok(Prepared { dataset, options, questions, run, plan })
 }
 
 fn of_data(error: DataError) -> Problem {

@@ -11,7 +11,7 @@ use adapter_finetune::data::Renderer;
 use adapter_finetune::driver::{Listener, News, Outcome, Store as _, Which};
 use adapter_finetune::frozen::GpuLlama;
 use adapter_finetune::run_folder::{self, Reserved, RunFolder};
-use adapter_finetune::samples::{self, Samples};
+use adapter_finetune::samples::Samples;
 use adapter_finetune::{Driver, Frozen, Run, TrainError, Trainer};
 use pollster::block_on;
 
@@ -43,7 +43,8 @@ pub(super) fn teach(
         Some(path) if found.is_none() => Some(crate::fitting_adapter(path, wanted.gate, None, &ground.file)?.file),
         _ => None,
     };
-    let Prepared { dataset, options, run: settings, plan } = prepare(ground, &wanted, found.as_ref(), start.as_ref())?;
+    let Prepared { dataset, options, questions, run: settings, plan } =
+        prepare(ground, &wanted, found.as_ref(), start.as_ref())?;
     let made = Made::new(&wanted, &dataset.validation);
     if let Some(found) = &found {
         let fingerprint = dataset.training.fingerprint();
@@ -57,10 +58,7 @@ pub(super) fn teach(
     };
     let renderer = Renderer::new(&ground.tokenizer, &options).map_err(of_data)?;
     let base = base.asked_with(renderer.template().source());
-    let (tokenizer, n_context) = (&ground.tokenizer, ground.file.config.n_context);
-    let questions =
-        samples::questions(&renderer, tokenizer, &dataset, &wanted.sample, wanted.sample_tokens(), n_context);
-    let questions = questions.map_err(of_training)?;
+    let tokenizer = &ground.tokenizer;
     let step =
         train::Trainer::new(&ground.model, settings.shape.n_layers, settings.shape.adapter_len, settings.batch_tokens)?;
     let frozen = Frozen::Gpu(Arc::new(GpuLlama::of(step.rounded(wanted.f16)).map_err(of_training)?));
