@@ -93,7 +93,7 @@ impl State {
                     self.notices.fail(&problem);
                 }
             }
-            Event::Teach(event) => {
+            Event::Train(event) => {
                 if let Some(outcome) = self.teach.event(event) {
                     match outcome {
                         Ok(text) => self.notices.good(&text),

@@ -7,7 +7,7 @@ use adapter_finetune::metrics::Record;
 use adapter_finetune::run_folder;
 use adapter_host::{Problem, folders};
 
-use adapter_host::worker::{Command, Plan, Stop, TeachEnd, TeachEvent, TeachSettings};
+use adapter_host::worker::{Command, Plan, Stop, TrainEnd, TrainEvent, TrainSettings};
 
 /// How a training stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Teach {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Form {
     /// Rows and how they are learnt.
-    pub settings: TeachSettings,
+    pub settings: TrainSettings,
     /// Name of the adapter.
     pub name: String,
     /// Path of the rows.
@@ -63,7 +63,7 @@ impl Teach {
     pub(crate) fn new(folder: Option<&Path>) -> Self {
         let mut teach = Self {
             form: Form {
-                settings: TeachSettings::default(),
+                settings: TrainSettings::default(),
                 name: String::new(),
                 typed_rows: String::new(),
                 pasted: String::new(),
@@ -112,7 +112,7 @@ impl Teach {
 
     /// Changes what is trained, for tests that have little time.
     #[doc(hidden)]
-    pub fn settings_mut(&mut self) -> &mut TeachSettings {
+    pub fn settings_mut(&mut self) -> &mut TrainSettings {
         self.plan = None;
         &mut self.form.settings
     }
@@ -176,7 +176,7 @@ impl Teach {
         }
         self.phase = Phase::Starting;
         self.stop = Stop::default();
-        Command::Teach { settings: Box::new(settings), resume, stop: self.stop.clone() }
+        Command::Train { settings: Box::new(settings), resume, stop: self.stop.clone() }
     }
 
     /// Asks it to stop after the step under way.
@@ -239,7 +239,7 @@ impl Teach {
 
     /// The settings with the folder that the name stands for.
     #[must_use]
-    pub fn settings(&self) -> TeachSettings {
+    pub fn settings(&self) -> TrainSettings {
         let name: String = self
             .form
             .name
@@ -249,7 +249,7 @@ impl Teach {
             .collect();
         let name = name.trim_matches(['.', ' ']).to_owned();
         let folder = self.adapters();
-        TeachSettings {
+        TrainSettings {
             out: folder.join(if name.is_empty() { "adapter" } else { &name }),
             ..self.form.settings.clone()
         }
@@ -281,36 +281,36 @@ impl Teach {
     }
 
     /// Takes an event; returns what is to be told.
-    pub(crate) fn event(&mut self, event: TeachEvent) -> Option<Result<String, Problem>> {
+    pub(crate) fn event(&mut self, event: TrainEvent) -> Option<Result<String, Problem>> {
         match event {
-            TeachEvent::Started { plan, folder, before } => {
+            TrainEvent::Started { plan, folder, before } => {
                 self.phase = if self.stop.is_set() { Phase::Stopping } else { Phase::Running };
                 self.plan = Some(*plan);
                 self.folder = Some(folder);
                 self.records = before;
                 None
             }
-            TeachEvent::Happened(record) => {
+            TrainEvent::Happened(record) => {
                 self.records.push(record);
                 None
             }
-            TeachEvent::Gates { first_layer, gates } => {
+            TrainEvent::Gates { first_layer, gates } => {
                 self.gates = Some((first_layer, gates));
                 None
             }
-            TeachEvent::Usable(_) => {
+            TrainEvent::Usable(_) => {
                 self.usable = true;
                 None
             }
-            TeachEvent::Ended(end) => {
+            TrainEvent::Ended(end) => {
                 self.phase = Phase::Idle;
                 self.look_for_unfinished();
                 Some(Ok(match end {
-                    TeachEnd::Done => "The adapter is taught".to_owned(),
-                    TeachEnd::Stopped => "The training is stopped and saved; it can go on later".to_owned(),
+                    TrainEnd::Done => "The adapter is taught".to_owned(),
+                    TrainEnd::Stopped => "The training is stopped and saved; it can go on later".to_owned(),
                 }))
             }
-            TeachEvent::Failed(problem) => {
+            TrainEvent::Failed(problem) => {
                 self.phase = Phase::Idle;
                 self.look_for_unfinished();
                 Some(Err(problem))

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use adapter_engine::Model;
 use adapter_engine::adapter::{AdapterFile, GateKind};
-use adapter_engine::formats::{Gguf, ReadAtFile};
+use adapter_engine::formats::{Gguf, GgufWriter, ReadAtFile};
 use adapter_engine::gpu::{Gpu, GpuOptions, Tuning};
 use adapter_engine::ops::matmul::Slot;
 use safetensors::SafeTensors;
@@ -203,6 +203,34 @@ pub fn binary() -> PathBuf {
     let path = folder.join(format!("adapter-cli{}", std::env::consts::EXE_SUFFIX));
     assert!(path.is_file(), "{} is missing: `cargo build -p adapter-cli` makes it", path.display());
     path
+}
+
+/// Writes `tests/data/tiny-llama` with another chat template and a longer context: its own template takes half of its 128 positions.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_tiny_chat(path: &Path, template: &str) {
+    let source = ReadAtFile::open(data("tiny-llama/tiny-q4_1.gguf")).expect("the tiny model");
+    let gguf = Gguf::read(&source).expect("GGUF");
+    let mut writer = GgufWriter::new();
+    for (key, value) in gguf.metadata.iter() {
+        match key {
+            "llama.context_length" => writer.metadata(key, 8192u32),
+            "tokenizer.chat_template" => &mut writer,
+            _ => writer.metadata(key, value.clone()),
+        };
+    }
+    writer.metadata("tokenizer.chat_template", template);
+    for tensor in gguf.tensors() {
+        writer.tensor(tensor.name.clone(), &tensor.shape, tensor.tensor_type);
+    }
+    let mut file = writer.start(std::fs::File::create(path).expect("a new file")).expect("a good header");
+    for tensor in gguf.tensors() {
+        let mut bytes = vec![0; tensor.size_bytes as usize];
+        tensor.read_data(&source, 0, &mut bytes).expect("its data");
+        file.tensor(&tensor.name, &bytes).expect("written");
+    }
+    file.finish().expect("whole");
 }
 
 /// `adapter-cli` in a clean `home`, with nothing of this machine's user in its surroundings. What can be made again, such as

@@ -293,7 +293,7 @@ fn this_gpu_passes() {
         for (choice, tuning) in tiles(gpu) {
             gpu.set_tuning(tuning);
             for set in Set::ALL {
-                // Its formats are `ops_parity.rs`' affair as well; the widest tile shape takes seconds to compile.
+                // `ops_parity.rs` compares its formats as well; the widest tile shape takes seconds to compile.
                 let (formats, tuning) = match set {
                     Set::Forward => (formats(), tuning),
                     Set::Training => (TRAINED.to_vec(), Slot::MatmulManyTokens.set(tuning, 2)),

@@ -119,7 +119,7 @@ const WORDS: Record<string, { title: string; next: string; remedy?: Remedy }> = 
   "checkpoint-damaged": { title: "The checkpoint is damaged", next: "Begin a new run." },
   "checkpoint-version": { title: "The checkpoint is of another version", next: "Begin a new run." },
   "other-run": { title: "The checkpoint is of another run", next: "Begin a new run." },
-  "teach-setting": { title: "A setting of this lesson is out of its range", next: "Change it under Settings beside the rows." },
+  "teach-setting": { title: "A setting of this training is out of its range", next: "Change it under Settings beside the rows." },
   "teach-module": { title: "The training module is not here", next: "It is fetched when this view is first opened and then kept: connect to the network and reload the page.", remedy: "reload-page" },
   "teach-crashed": { title: "Training stopped", next: "This is a bug; the chat is not touched by it. Begin again; the adapter of the last validation is offered below." },
   "teach-lost": { title: "The GPU was lost while teaching", next: "The driver was reset, or the computer slept. The adapter of the last validation is kept below; begin again, with it if you like: use it in the chat first." },

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use adapter_desktop::dialogs::Pick;
 use adapter_desktop::{App, ModelState, Start, State};
-use adapter_engine::formats::{Gguf, GgufWriter, ReadAtFile};
+use adapter_engine::formats::{Gguf, ReadAtFile};
 use eframe::egui::{Event, OutputCommand, vec2};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use egui_kittest::{Harness, HarnessBuilder, Node};
@@ -19,30 +19,10 @@ pub type Chosen = Arc<Mutex<Option<PathBuf>>>;
 pub fn chat_model() -> &'static Path {
     static MODEL: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = MODEL.get_or_init(|| {
-        let source = ReadAtFile::open(adapter_tests::data("tiny-llama/tiny-q4_1.gguf")).expect("the tiny model");
-        let gguf = Gguf::read(&source).expect("GGUF");
         let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
-        let mut writer = GgufWriter::new();
-        for (key, value) in gguf.metadata.iter() {
-            match key {
-                "llama.context_length" => writer.metadata(key, 8192u32),
-                "tokenizer.chat_template" => &mut writer,
-                _ => writer.metadata(key, value.clone()),
-            };
-        }
-        writer.metadata("tokenizer.chat_template", template);
-        for tensor in gguf.tensors() {
-            writer.tensor(tensor.name.clone(), &tensor.shape, tensor.tensor_type);
-        }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("tiny-chat.gguf");
-        let mut data = writer.start(std::fs::File::create(&path).expect("a new file")).expect("a good header");
-        for tensor in gguf.tensors() {
-            let mut bytes = vec![0; tensor.size_bytes as usize];
-            tensor.read_data(&source, 0, &mut bytes).expect("its data");
-            data.tensor(&tensor.name, &bytes).expect("written");
-        }
-        data.finish().expect("whole");
+        adapter_tests::write_tiny_chat(&path, template);
         (folder, path)
     });
     path

@@ -145,14 +145,14 @@ fn a_run_of_the_terminal_goes_on_in_the_window() {
     let mut child = adapter_tests::program(folder.path(), cache)
         .arg("finetune")
         .args([Path::new("-m"), chat_model(), Path::new("--data"), &data, Path::new("--val"), &held_out])
-        .args("--patience 2 --validate-every 4 --schedule constant --lr 0.05 --steps 200 --save-every 6".split(' '))
+        .args("--patience 2 --validate-every 20 --schedule constant --lr 0.05 --steps 200 --save-every 6".split(' '))
         .args("--batch-tokens 128 --template chatml --sample-tokens 0 --out".split(' '))
         .arg(&run)
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("the program starts");
     // Ended by force behind its first checkpoint.
-    let first = run.join("checkpoint-6/complete");
+    let first = run.join("checkpoint-00000006/complete");
     let begun = std::time::Instant::now();
     while !first.is_file() && begun.elapsed() < std::time::Duration::from_secs(120) {
         std::thread::sleep(std::time::Duration::from_millis(1));

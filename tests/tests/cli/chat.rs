@@ -55,6 +55,25 @@ fn a_chat_goes_on_after_a_mistake_and_says_so_at_the_end() {
     assert!(setting("top-k").is_some_and(|line| line.contains(" 5 ")), "{}", outcome.stdout);
 }
 
+/// The engine has no clock: this program says which day it is.
+#[test]
+fn a_template_that_asks_for_the_date_gets_it() {
+    let home = Home::new();
+    let answer = |name: &str, date: &str| {
+        let template = format!("{date} {{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}:");
+        adapter_tests::write_tiny_chat(&home.path(name), &template);
+        let outcome = home.run_with(&format!("chat -m HERE/{name} --greedy -n 12"), "Hi\n/save chat.json\n/bye\n", &[]);
+        assert_done(&outcome);
+        let chat = json(&std::fs::read_to_string(home.path("chat.json")).expect("it was saved"));
+        chat["messages"][1]["content"].clone()
+    };
+    let this_year = Command::new("date").arg("+%Y").output().expect("date");
+    let this_year = String::from_utf8_lossy(&this_year.stdout).trim().to_owned();
+    let asked = answer("asks.gguf", "{{ strftime_now('%Y') }}");
+    assert_eq!(asked, answer("says.gguf", &this_year));
+    assert_ne!(asked, answer("other.gguf", "1999"));
+}
+
 #[test]
 fn adapters_are_switched_in_a_chat_without_a_trace() {
     let home = Home::new();

@@ -107,6 +107,19 @@ fn doctor_names_the_gpu_that_will_be_used() {
     assert!(outcome.stdout.contains("training kernels ok"), "{}", outcome.stdout);
 }
 
+/// Mesa says so on standard error, in every command, where a container or a server has no such folder.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_only_the_driver_wants_is_not_asked_for() {
+    let home = Home::new();
+    let line = format!("generate -m {} --template chatml -p hi --greedy -n 1", tiny("tiny-f32.gguf"));
+    let mut command = command(home.0.path());
+    command.args(line.split(' ')).env_remove("XDG_RUNTIME_DIR").env_remove("NODEVICE_SELECT");
+    let outcome = finish(command.spawn().expect("it can be started"));
+    assert_done(&outcome);
+    assert!(!outcome.stderr.contains("XDG_RUNTIME_DIR"), "{}", outcome.stderr);
+}
+
 #[test]
 fn help_has_examples_everywhere() {
     let home = Home::new();

@@ -26,7 +26,7 @@ export class Teacher {
   end = () => this.#tell("end");
 
   /** Ends the worker and with it everything it has on the GPU. */
-  close(reason: ErrorData = { code: "closed", message: "the lesson was closed" }): void {
+  close(reason: ErrorData = { code: "closed", message: "the training was closed" }): void {
     this.#worker?.terminate();
     this.#worker = undefined;
     const pending = [...this.#pending.values()];

@@ -2,9 +2,9 @@
 // tells on the way.
 
 import type { ErrorData } from "../../engine/src/index.js";
-import type { Plan, TeachEnd, TeachEvent, TeachSettings } from "../../teach/pkg/adapter_teach.js";
+import type { Plan, TrainEnd, TrainEvent, TrainSettings } from "../../teach/pkg/adapter_teach.js";
 
-export type { Plan, RowProblem, TeachEnd, TeachSettings } from "../../teach/pkg/adapter_teach.js";
+export type { Plan, RowProblem, TrainEnd, TrainSettings } from "../../teach/pkg/adapter_teach.js";
 
 /** What a lesson is made of. */
 export interface LessonSource {
@@ -14,7 +14,7 @@ export interface LessonSource {
   rows: Blob;
   /** What they are called in messages. */
   name: string;
-  settings: TeachSettings;
+  settings: TrainSettings;
   /** The adapter to begin with, a safetensors file of ours. */
   start?: Blob;
 }
@@ -27,7 +27,7 @@ export interface StageEvent { kind: "stage"; stage: TeachStage; done: number; to
 export interface CheckedEvent { kind: "checked"; tuning: string; }
 type With<E, T> = E extends unknown ? E & T : never;
 /** A run's events, with the time they took: `seconds` for what was done, `elapsed` since the first step began. */
-export type RunEvent = StageEvent | CheckedEvent | With<TeachEvent, { seconds: number; elapsed: number }>;
+export type RunEvent = StageEvent | CheckedEvent | With<TrainEvent, { seconds: number; elapsed: number }>;
 
 export interface TeachMethods {
   /** Fetches and starts the module. */
@@ -36,7 +36,7 @@ export interface TeachMethods {
   /** Runs the lesson that was planned last. `skipSelfTest`: it passed on this GPU before, with these kernels. */
   teach: {
     params: { file: Blob; questions: string[]; sampleTokens: number; skipSelfTest: boolean; tuning?: string };
-    result: TeachEnd;
+    result: TrainEnd;
     event: RunEvent;
   };
   /** A PEFT folder of an adapter, as a zip archive. */

@@ -6,13 +6,13 @@ import { app, checkedBefore } from "../app.js";
 import { loadSetting, saveSetting } from "../chats.js";
 import { explain, type Failure } from "../failures.js";
 import { Teacher } from "./client.js";
-import type { CheckedEvent, Plan, RunEvent, StageEvent, TeachEnd, TeachSettings } from "./protocol.js";
+import type { CheckedEvent, Plan, RunEvent, StageEvent, TrainEnd, TrainSettings } from "./protocol.js";
 
 /** What the reader can set, as it is remembered. */
 export interface Draft {
   rows: string;
   name: string;
-  settings: TeachSettings;
+  settings: TrainSettings;
   /** Questions to ask before, during and after, one a line. */
   questions: string;
 }
@@ -65,7 +65,7 @@ export class Lesson {
   left: number | undefined;
   /** Steps left out because a number was not finite. */
   skipped = 0;
-  reason: TeachEnd["reason"] | "failed" | undefined;
+  reason: TrainEnd["reason"] | "failed" | undefined;
   last: Taught | undefined;
   best: (Taught & { loss: number }) | undefined;
   readonly #teacher = new Teacher();

@@ -1,5 +1,5 @@
 // The worker that trains: it has its own module (the engine and burn), its own GPU device and its own copy of the model, so that
-// the chat stays as it is. It is ended with the lesson, and with it goes all of that.
+// the chat stays as it is. It is ended with the training, and with it goes all of that.
 
 import type { ErrorData } from "../../engine/src/index.js";
 import type * as Wasm from "../../teach/pkg/adapter_teach.js";
@@ -10,7 +10,7 @@ type Result<M extends TeachMethod> = TeachMethods[M]["result"];
 type Tell = (event: RunEvent) => void;
 
 let wasm: typeof Wasm | undefined;
-let lesson: Wasm.Lesson | undefined;
+let training: Wasm.Training | undefined;
 let engine: Wasm.Engine | undefined;
 let model: Wasm.Model | undefined;
 /** The reader wants to stop: after the step on its way. */
@@ -52,9 +52,9 @@ async function module(): Promise<typeof Wasm> {
   return wasm;
 }
 
-function planned(): Wasm.Lesson {
-  if (!lesson) throw failure("teach-setting", "no rows were read yet", "paste rows first");
-  return lesson;
+function planned(): Wasm.Training {
+  if (!training) throw failure("teach-setting", "no rows were read yet", "paste rows first");
+  return training;
 }
 
 const bytes = async (blob: Blob) => new Uint8Array(await blob.arrayBuffer());
@@ -65,11 +65,11 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
   },
 
   async plan({ file, rows, name, settings, start }) {
-    const { Lesson } = await module();
-    const read = Lesson.read(file, await bytes(rows), name, settings, start ? await bytes(start) : undefined);
-    lesson?.free();
-    lesson = read;
-    return lesson.plan();
+    const { Training } = await module();
+    const read = Training.read(file, await bytes(rows), name, settings, start ? await bytes(start) : undefined);
+    training?.free();
+    training = read;
+    return training.plan();
   },
 
   async teach({ file, questions, sampleTokens, skipSelfTest, tuning: kept }, tell) {

@@ -8,11 +8,11 @@ import { announce } from "../live.js";
 import { card, toast } from "../notices.js";
 import { current } from "../route.js";
 import { gateChart, lossChart } from "../teach/charts.js";
-import type { Plan, RowProblem, TeachSettings } from "../teach/protocol.js";
+import type { Plan, RowProblem, TrainSettings } from "../teach/protocol.js";
 import { EXAMPLE, Lesson, type Sample, type Taught } from "../teach/state.js";
 import { pick } from "./models.js";
 
-type NumberKey = { [K in keyof TeachSettings]-?: number extends TeachSettings[K] ? K : never }[keyof TeachSettings];
+type NumberKey = { [K in keyof TrainSettings]-?: number extends TrainSettings[K] ? K : never }[keyof TrainSettings];
 
 /** Key, label, usual value, help, smallest, largest, step. */
 const NUMBERS: [NumberKey, string, string, string, [min: string, max: string, step: string]][] = [
@@ -73,8 +73,8 @@ function rowsPanel(): HTMLElement {
 }
 
 function settingsPanel(): HTMLElement {
-  const set = (change: TeachSettings, without?: keyof TeachSettings) => {
-    const settings: TeachSettings = { ...lesson.draft.settings, ...change };
+  const set = (change: TrainSettings, without?: keyof TrainSettings) => {
+    const settings: TrainSettings = { ...lesson.draft.settings, ...change };
     if (without) delete settings[without];
     lesson.set({ settings });
   };
@@ -254,7 +254,7 @@ function runPanel(): HTMLElement {
     keptKey = key;
     const goOn = phase === "stopped" ? [
       h("button", { type: "button", class: "primary", on: { click: () => lesson.resume() } }, "Go on"),
-      h("button", { type: "button", on: { click: () => lesson.finish() } }, "End this lesson"),
+      h("button", { type: "button", on: { click: () => lesson.finish() } }, "End this training"),
     ] : [h("button", { type: "button", on: { click: () => lesson.finish() } }, "Back to the rows")];
     const offers: [string, Taught][] = [];
     if (result) offers.push([best && result.step === best.step ? `after step ${integer(result.step)}, validation loss ${best.loss.toFixed(2)}, the lowest` : `after step ${integer(result.step)}`, result]);

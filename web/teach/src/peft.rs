@@ -9,11 +9,11 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::failure::OrFailure as _;
-use crate::lesson::Lesson;
+use crate::training::Training;
 
 #[wasm_bindgen]
-impl Lesson {
-    /// The two files of a PEFT folder for an adapter of this lesson, in a zip archive with a folder of that name.
+impl Training {
+    /// The two files of a PEFT folder for an adapter of this training, in a zip archive with a folder of that name.
     ///
     /// # Errors
     /// `peft` with the reason why PEFT cannot hold it: gates that differ from head to head.

@@ -16,13 +16,13 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::failure::OrFailure as _;
-use crate::lesson::Lesson;
-use crate::types::{TeachEnd, TeachEvent, TeachSamples};
+use crate::training::Training;
+use crate::types::{TrainEnd, TrainEvent, TrainSamples};
 
 #[wasm_bindgen]
-impl Lesson {
+impl Training {
     /// Compares every kernel that only a training runs with stored answers on this GPU. Those of a chat passed in the chat's worker,
-    /// before there could be a lesson.
+    /// before there could be a training.
     ///
     /// # Errors
     /// `wrong-numbers` with the kernel's name.
@@ -47,15 +47,15 @@ impl Lesson {
     ///
     /// # Errors
     /// Too little memory, a lost GPU, or `diverged`, after the last good adapter was handed over as `kept`.
-    #[wasm_bindgen(unchecked_return_type = "TeachEnd")]
+    #[wasm_bindgen(unchecked_return_type = "TrainEnd")]
     pub async fn teach(
         &self,
         model: &Model,
-        #[wasm_bindgen(unchecked_param_type = "TeachSamples")] samples: JsValue,
-        #[wasm_bindgen(unchecked_param_type = "TeachListener")] listener: Function,
+        #[wasm_bindgen(unchecked_param_type = "TrainSamples")] samples: JsValue,
+        #[wasm_bindgen(unchecked_param_type = "TrainListener")] listener: Function,
         #[wasm_bindgen(unchecked_param_type = "() => boolean")] stopping: Function,
     ) -> Result<JsValue, Failure> {
-        let wanted: TeachSamples = from_js(&samples)?;
+        let wanted: TrainSamples = from_js(&samples)?;
         let settings = self.settings.clone();
         let shape = settings.shape;
         let base = self.base()?;
@@ -94,7 +94,7 @@ impl Lesson {
             true => file(run.trainer().adapter().await.or_failure()?, &store.base).or_failure()?,
             false => store.last,
         };
-        let end = to_js(&TeachEnd {
+        let end = to_js(&TrainEnd {
             reason: match outcome {
                 Outcome::Done => "done",
                 Outcome::Early => "early",
@@ -175,7 +175,7 @@ impl From<TrainError> for Wrong {
 
 impl Page<'_> {
     /// Tells the page and waits for its answer.
-    async fn tell(&self, event: &TeachEvent, adapter: Option<&AdapterFile>) -> Result<Option<String>, Wrong> {
+    async fn tell(&self, event: &TrainEvent, adapter: Option<&AdapterFile>) -> Result<Option<String>, Wrong> {
         let told = async {
             let event = to_js(event)?;
             if let Some(adapter) = adapter {
@@ -202,7 +202,7 @@ impl Listener for Page<'_> {
 
     async fn stops(&mut self, run: &Run<'_>) -> Result<bool, Wrong> {
         let adapter = run.trainer().adapter().await?;
-        let answer = self.tell(&TeachEvent::Stopped { step: run.trainer().step() }, Some(&adapter)).await?;
+        let answer = self.tell(&TrainEvent::Stopped { step: run.trainer().step() }, Some(&adapter)).await?;
         Ok(answer.as_deref() == Some("stop"))
     }
 
@@ -211,7 +211,7 @@ impl Listener for Page<'_> {
             News::Step(report, step) => {
                 let gates = run.trainer().gates().await?;
                 self.n_answers = 0;
-                let event = TeachEvent::Step {
+                let event = TrainEvent::Step {
                     step: report.step,
                     epoch: step.epoch,
                     loss: report.loss,
@@ -227,15 +227,15 @@ impl Listener for Page<'_> {
             News::Sample { question, answer, cut } => {
                 self.n_answers += 1;
                 let (step, last) = (run.trainer().step(), self.n_answers >= self.n_questions);
-                (TeachEvent::Sample { step, question: question.to_owned(), answer: answer.to_owned(), cut, last }, None)
+                (TrainEvent::Sample { step, question: question.to_owned(), answer: answer.to_owned(), cut, last }, None)
             }
-            News::Validating(done, total) => (TeachEvent::Validating { done, total }, None),
+            News::Validating(done, total) => (TrainEvent::Validating { done, total }, None),
             News::Validation(eval) => {
                 self.validated = Some((eval.step, eval.val_loss.unwrap_or(f64::NAN), eval.best));
                 return Ok(());
             }
             News::Adapter(_, adapter) => match self.validated.take() {
-                Some((step, loss, best)) => (TeachEvent::Validation { step, loss, best }, Some(adapter)),
+                Some((step, loss, best)) => (TrainEvent::Validation { step, loss, best }, Some(adapter)),
                 None => return Ok(()),
             },
             News::Diverged => {
@@ -246,7 +246,7 @@ impl Listener for Page<'_> {
             News::Kept(Which::Last, step, adapter)
                 if self.diverged && self.model.engine_model().gpu().check().is_ok() =>
             {
-                (TeachEvent::Kept { step }, Some(adapter))
+                (TrainEvent::Kept { step }, Some(adapter))
             }
             _ => return Ok(()),
         };

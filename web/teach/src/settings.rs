@@ -4,9 +4,9 @@ use adapter_browser::Failure;
 use adapter_engine::adapter::GateKind;
 use adapter_finetune::RunOptions;
 
-use crate::types::TeachSettings;
+use crate::types::TrainSettings;
 
-impl TeachSettings {
+impl TrainSettings {
     /// As options of a run.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
 /** How to teach. What is left out has its usual value, the same as in the terminal program. */
-export interface TeachSettings {
+export interface TrainSettings {
     /** Layers that get prompts, counted from the last; all but two. */
     layers?: number;
     /** Prompt tokens a layer; 10. */
@@ -90,7 +90,7 @@ export interface Plan {
 }
 
 /** What the model is asked before, during and after. */
-export interface TeachSamples {
+export interface TrainSamples {
     /** Questions of one's own; none: of rows that are not trained on, or of the first ones where all are. */
     questions: string[];
     /** An answer is cut at so many tokens; 0: nothing is asked. */
@@ -98,7 +98,7 @@ export interface TeachSamples {
 }
 
 /** What happens in a run. `adapter` is a safetensors file. */
-export type TeachEvent =
+export type TrainEvent =
     | { kind: "step"; step: number; epoch: number; loss: number | null; gradNorm: number | null; learningRate: number; tokens: number; targets: number; skipped?: string; gates: number[][] }
     | { kind: "sample"; step: number; question: string; answer: string; cut: boolean; last: boolean }
     | { kind: "validating"; done: number; total: number }
@@ -107,10 +107,10 @@ export type TeachEvent =
     | { kind: "kept"; step: number; adapter: Uint8Array };
 
 /** Hears what happens; the run waits for its answer. After "stopped", "stop" ends the run and anything else lets it go on. */
-export type TeachListener = (event: TeachEvent) => Promise<"stop" | void> | "stop" | void;
+export type TrainListener = (event: TrainEvent) => Promise<"stop" | void> | "stop" | void;
 
 /** How a run ended: "done", "early" (validation no longer gained) or "stopped". */
-export interface TeachEnd {
+export interface TrainEnd {
     reason: "done" | "early" | "stopped";
     step: number;
     /** Steps left out because a number was not finite. */
@@ -123,10 +123,10 @@ export interface TeachEnd {
 }
 "#;
 
-/// `TeachSettings`
+/// `TrainSettings`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct TeachSettings {
+pub struct TrainSettings {
     pub layers: Option<u32>,
     pub length: Option<u32>,
     pub gate: Option<String>,
@@ -189,18 +189,18 @@ pub struct Plan {
     pub peft: bool,
 }
 
-/// `TeachSamples`
+/// `TrainSamples`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct TeachSamples {
+pub struct TrainSamples {
     pub questions: Vec<String>,
     pub tokens: u32,
 }
 
-/// `TeachEvent`, without the adapter's bytes.
+/// `TrainEvent`, without the adapter's bytes.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase", rename_all_fields = "camelCase")]
-pub enum TeachEvent {
+pub enum TrainEvent {
     Step {
         step: u64,
         epoch: f64,
@@ -237,10 +237,10 @@ pub enum TeachEvent {
     },
 }
 
-/// `TeachEnd`, without the adapters' bytes.
+/// `TrainEnd`, without the adapters' bytes.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TeachEnd {
+pub struct TrainEnd {
     pub reason: &'static str,
     pub step: u64,
     pub skipped: u64,

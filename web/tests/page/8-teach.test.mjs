@@ -182,7 +182,7 @@ test("rows become an adapter that is used in the chat, downloaded and loaded aga
   fine(page);
 });
 
-test("a lesson is stopped with its adapter kept, goes on, and becomes a PEFT folder", async (t) => {
+test("a training is stopped with its adapter kept, goes on, and becomes a PEFT folder", async (t) => {
   const page = await open(await launch(t));
   await load(page);
   await paste(page, rows(24));
@@ -209,7 +209,7 @@ test("a lesson is stopped with its adapter kept, goes on, and becomes a PEFT fol
   const files = Object.fromEntries(unzip(zip));
   assert.deepEqual(Object.keys(files), ["my-adapter/adapter_config.json", "my-adapter/adapter_model.safetensors"]);
   assert.equal(JSON.parse(files["my-adapter/adapter_config.json"]).peft_type, "ADAPTION_PROMPT");
-  await page.getByRole("button", { name: "End this lesson" }).click();
+  await page.getByRole("button", { name: "End this training" }).click();
   await page.locator("#teach-start:not(:disabled)").waitFor();
 
   await page.getByRole("link", { name: "Chat" }).click();
@@ -249,7 +249,7 @@ test("rows that cannot be used are named by line, field and reason", async (t) =
   const cases = [
     ["nothing but words", "rows", /none of 1 rows can be used; the first: line 1: the row is not valid JSON/i],
     ["[" + good, "rows", /ends at line 1 before the array is closed/],
-    [`${good}\n{"instruction": "Hello"}\n{broken`, "rows", /2 of 3 rows cannot be used .*the first: line 2: “output” is missing/i],
+    [`${good}\n{"instruction": "Hello"}\n{broken`, "rows", /2 of 3 rows cannot be used .*the first: line 2: .output. is missing/i],
     [`${good}\n{"messages": []}`, "rows", /line 2: .*(format|chat)/i],
     ["\u001f\u008b", "rows", /rows|JSON|row/i],
   ];

@@ -75,7 +75,7 @@ impl std::fmt::Display for Tier {
     }
 }
 
-/// Which of its choices each op takes on this GPU, by number: what they mean is the ops' affair
+/// Which of its choices each op takes on this GPU, by number: what they mean, the ops say
 /// ([`Slot`](crate::ops::matmul::Slot)). All zeros are the defaults. As JSON a list in this order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "[u8; 6]", into = "[u8; 6]")]

@@ -12,7 +12,7 @@ use adapter_engine::text::{ChatTemplate, RenderOptions, Tokenizer, encode_chat};
 use adapter_engine::{Adapter, Model, Session};
 use pollster::block_on;
 
-use super::teach::{self, Ground};
+use super::train::{self, Ground};
 use super::{AdapterKey, AdapterSource, Command, Event, Events, LoadStage, LoadedAdapter, LoadedModel, Stop};
 
 /// A model that can answer.
@@ -107,15 +107,15 @@ impl Engine {
                 self.events.send(Event::Counted { ticket, tokens: tokens.map_or(0, |ids| ids.len() as u32) });
             }
             Command::Plan { ticket, settings } => match self.ground() {
-                Ok(ground) => teach::start_plan(ground, ticket, *settings, self.events.clone()),
+                Ok(ground) => train::start_plan(ground, ticket, *settings, self.events.clone()),
                 Err(problem) => self.events.send(Event::Planned { ticket, outcome: Err(problem) }),
             },
-            Command::Teach { settings, resume, stop } => {
+            Command::Train { settings, resume, stop } => {
                 let started = self.ground().and_then(|ground| {
-                    teach::start(ground, *settings, resume, [stop, self.quit.clone()], self.events.clone())
+                    train::start(ground, *settings, resume, [stop, self.quit.clone()], self.events.clone())
                 });
                 if let Err(problem) = started {
-                    self.events.send(Event::Teach(teach::TeachEvent::Failed(problem)));
+                    self.events.send(Event::Train(train::TrainEvent::Failed(problem)));
                 }
             }
             Command::Panic => panic!("a test asked for this"),

@@ -2,7 +2,7 @@
 
 mod answer;
 mod engine;
-mod teach;
+mod train;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ModelCard;
 
-pub use teach::{Plan, TeachEnd, TeachEvent, TeachSettings};
+pub use train::{Plan, TrainEnd, TrainEvent, TrainSettings};
 
 /// Asks for work to end soon. Clones share the wish.
 #[derive(Debug, Clone, Default)]
@@ -140,12 +140,12 @@ pub enum Command {
         /// Comes back.
         ticket: u64,
         /// What and how.
-        settings: Box<TeachSettings>,
+        settings: Box<TrainSettings>,
     },
     /// Trains an adapter, beside everything else.
-    Teach {
+    Train {
         /// What and how.
-        settings: Box<TeachSettings>,
+        settings: Box<TrainSettings>,
         /// Goes on with the run of its folder.
         resume: bool,
         /// Ends it after the step under way, with a checkpoint.
@@ -312,7 +312,7 @@ pub enum Event {
         outcome: Result<Box<Plan>, Problem>,
     },
     /// How a training goes on.
-    Teach(TeachEvent),
+    Train(TrainEvent),
 }
 
 /// Sends events and wakes the window.

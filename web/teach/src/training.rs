@@ -17,11 +17,11 @@ use wasm_bindgen::prelude::*;
 use web_sys::Blob;
 
 use crate::failure::OrFailure as _;
-use crate::types::{Plan, RowProblem, TeachSettings};
+use crate::types::{Plan, RowProblem, TrainSettings};
 
 /// What a run is made of.
 #[wasm_bindgen]
-pub struct Lesson {
+pub struct Training {
     pub(crate) dataset: Dataset,
     pub(crate) settings: RunSettings,
     pub(crate) start: Option<AdapterFile>,
@@ -49,13 +49,13 @@ impl Header {
         Ok(Self { gguf, source, config, tokenizer })
     }
 
-    fn lesson(
+    fn training(
         self,
         dataset: Dataset,
         options: DataOptions,
         wanted: &RunOptions,
         start: Option<&[u8]>,
-    ) -> Result<Lesson, Failure> {
+    ) -> Result<Training, Failure> {
         let Self { gguf, source, config, tokenizer } = self;
         let start = start.map(|bytes| AdapterFile::from_safetensors(bytes, None)).transpose()?;
         if let Some(file) = &start {
@@ -64,12 +64,12 @@ impl Header {
         wanted.check(&config).or_failure()?;
         let shape = wanted.shape(&config, start.as_ref()).or_failure()?;
         let settings = wanted.run_settings(&dataset, shape).or_failure()?;
-        Ok(Lesson { dataset, settings, start, config, gguf, source, tokenizer, options })
+        Ok(Training { dataset, settings, start, config, gguf, source, tokenizer, options })
     }
 }
 
 #[wasm_bindgen]
-impl Lesson {
+impl Training {
     /// Reads rows (.json or .jsonl, in any of the usual formats) for the model in `file`. `name` stands for them in messages.
     /// `start` is the adapter to begin with, ours; it decides layers, length and gates.
     ///
@@ -79,10 +79,10 @@ impl Lesson {
         file: Blob,
         rows: &[u8],
         name: &str,
-        #[wasm_bindgen(unchecked_param_type = "TeachSettings")] settings: &JsValue,
+        #[wasm_bindgen(unchecked_param_type = "TrainSettings")] settings: &JsValue,
         start: Option<Vec<u8>>,
-    ) -> Result<Lesson, Failure> {
-        let wanted = from_js::<TeachSettings>(settings)?.options()?;
+    ) -> Result<Training, Failure> {
+        let wanted = from_js::<TrainSettings>(settings)?.options()?;
         let header = Header::read(file)?;
         let kept = match &start {
             Some(bytes) => AdapterFile::from_safetensors(bytes, None)?.chat_template,
@@ -93,7 +93,7 @@ impl Lesson {
         let dataset =
             Dataset::read((&mut bytes, name), None, &header.tokenizer, &options, &mut |_| ControlFlow::Continue(()))
                 .or_failure()?;
-        header.lesson(dataset, options, &wanted, start.as_deref())
+        header.training(dataset, options, &wanted, start.as_deref())
     }
 
     /// One row that is ids already, learnt from the id at `firstTarget` on: for programs that have their own tokens, and for
@@ -106,10 +106,10 @@ impl Lesson {
         file: Blob,
         ids: Vec<u32>,
         #[wasm_bindgen(js_name = firstTarget)] first_target: usize,
-        #[wasm_bindgen(unchecked_param_type = "TeachSettings")] settings: &JsValue,
+        #[wasm_bindgen(unchecked_param_type = "TrainSettings")] settings: &JsValue,
         start: Option<Vec<u8>>,
-    ) -> Result<Lesson, Failure> {
-        let wanted = from_js::<TeachSettings>(settings)?.options()?;
+    ) -> Result<Training, Failure> {
+        let wanted = from_js::<TrainSettings>(settings)?.options()?;
         let header = Header::read(file)?;
         let options = wanted.data_options().or_failure()?;
         let trained = (0..ids.len()).map(|index| index > 0 && index >= first_target).collect();
@@ -124,7 +124,7 @@ impl Lesson {
             training: SideReport::of(&training),
             validation: SideReport::of(&validation),
         };
-        header.lesson(Dataset { training, validation, report }, options, &wanted, start.as_deref())
+        header.training(Dataset { training, validation, report }, options, &wanted, start.as_deref())
     }
 
     /// What the run will take.
@@ -188,7 +188,7 @@ impl Lesson {
     }
 }
 
-impl Lesson {
+impl Training {
     /// Formats of the model's tensors.
     pub(crate) fn formats(&self) -> Vec<TensorType> {
         self.gguf.formats()

@@ -15,17 +15,17 @@ use adapter_finetune::samples::Samples;
 use adapter_finetune::{Driver, Frozen, Run, TrainError, Trainer};
 use pollster::block_on;
 
-use super::{Ground, Prepared, TeachEnd, TeachEvent, TeachSettings, of_data, of_training, prepare};
+use super::{Ground, Prepared, TrainEnd, TrainEvent, TrainSettings, of_data, of_training, prepare};
 use crate::worker::{Event, Events, Stop};
 
 /// Trains until the last step or the stop.
-pub(super) fn teach(
+pub(super) fn train(
     ground: &Ground,
-    settings: TeachSettings,
+    settings: TrainSettings,
     resume: bool,
     stops: &[Stop; 2],
     events: &Events,
-) -> Result<TeachEnd, Problem> {
+) -> Result<TrainEnd, Problem> {
     let out = settings.out.clone();
     let base = BaseModel::of(&ground.file.gguf, &ground.file.source)?;
     let (wanted, found) = match resume {
@@ -84,12 +84,12 @@ pub(super) fn teach(
     let (run, store) = begun.map_err(of_training)?;
     let store = store.with_template(renderer.template().source());
     let before = store.records().to_vec();
-    events.send(Event::Teach(TeachEvent::Started { plan: Box::new(plan), folder: out, before }));
+    events.send(Event::Train(TrainEvent::Started { plan: Box::new(plan), folder: out, before }));
     let listener = Watch { events, stops, began: Instant::now(), folder: store.path().to_owned() };
     let mut driver = Driver { run, store, listener, samples, start, save_every, seconds };
     match block_on(driver.drive()).map_err(of_training)? {
-        Outcome::Done | Outcome::Early => Ok(TeachEnd::Done),
-        Outcome::Stopped => Ok(TeachEnd::Stopped),
+        Outcome::Done | Outcome::Early => Ok(TrainEnd::Done),
+        Outcome::Stopped => Ok(TrainEnd::Stopped),
     }
 }
 
@@ -105,7 +105,7 @@ impl Watch<'_> {
     fn gates(&self, run: &Run<'_>, adapter: &AdapterFile) {
         let first_layer = run.trainer().frozen().config().n_layers.saturating_sub(adapter.n_layers);
         let gates = adapter.effective_gates(run.trainer().shape().gate_width());
-        self.events.send(Event::Teach(TeachEvent::Gates { first_layer, gates }));
+        self.events.send(Event::Train(TrainEvent::Gates { first_layer, gates }));
     }
 }
 
@@ -122,10 +122,10 @@ impl Listener for Watch<'_> {
 
     async fn hear(&mut self, run: &Run<'_>, news: News<'_>) -> Result<(), TrainError> {
         match news {
-            News::Record(record) => self.events.send(Event::Teach(TeachEvent::Happened(record.clone()))),
+            News::Record(record) => self.events.send(Event::Train(TrainEvent::Happened(record.clone()))),
             News::Adapter(_, adapter) => self.gates(run, adapter),
             News::Kept(Which::Best, ..) => {
-                self.events.send(Event::Teach(TeachEvent::Usable(self.folder.clone())));
+                self.events.send(Event::Train(TrainEvent::Usable(self.folder.clone())));
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ use super::{Event, Events, Stop};
 
 /// What to teach and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TeachSettings {
+pub struct TrainSettings {
     /// Rows to learn, .json or .jsonl.
     pub data: PathBuf,
     /// Folder of the run.
@@ -42,7 +42,7 @@ pub struct TeachSettings {
     pub question: String,
 }
 
-impl Default for TeachSettings {
+impl Default for TrainSettings {
     /// As the terminal program has them.
     fn default() -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Default for TeachSettings {
     }
 }
 
-impl TeachSettings {
+impl TrainSettings {
     /// As options of a run.
     fn options(&self) -> RunOptions {
         let question = self.question.trim();
@@ -98,7 +98,7 @@ pub struct Plan {
 
 /// How a training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TeachEnd {
+pub enum TrainEnd {
     /// All steps are done.
     Done,
     /// The person stopped it; it can go on.
@@ -107,7 +107,7 @@ pub enum TeachEnd {
 
 /// What happened in a training.
 #[derive(Debug, Clone, PartialEq)]
-pub enum TeachEvent {
+pub enum TrainEvent {
     /// It begins, or goes on after a step.
     Started {
         /// What it takes.
@@ -129,7 +129,7 @@ pub enum TeachEvent {
     /// An adapter lies in the folder and can be used.
     Usable(PathBuf),
     /// It is over.
-    Ended(TeachEnd),
+    Ended(TrainEnd),
     /// It went wrong.
     Failed(Problem),
 }
@@ -142,7 +142,7 @@ pub(in crate::worker) struct Ground {
 }
 
 /// Reads the rows on a thread of its own and says what learning them would take.
-pub(in crate::worker) fn start_plan(ground: Ground, ticket: u64, settings: TeachSettings, events: Events) {
+pub(in crate::worker) fn start_plan(ground: Ground, ticket: u64, settings: TrainSettings, events: Events) {
     let said = events.clone();
     let started = std::thread::Builder::new().name("rows".to_owned()).spawn(move || {
         let outcome = prepare(&ground, &settings.options(), None, None).map(|prepared| Box::new(prepared.plan));
@@ -156,19 +156,19 @@ pub(in crate::worker) fn start_plan(ground: Ground, ticket: u64, settings: Teach
 /// Trains on a thread of its own.
 pub(in crate::worker) fn start(
     ground: Ground,
-    settings: TeachSettings,
+    settings: TrainSettings,
     resume: bool,
     stops: [Stop; 2],
     events: Events,
 ) -> Result<(), Problem> {
     let work = move || {
-        let event = match run::teach(&ground, settings, resume, &stops, &events) {
-            Ok(end) => TeachEvent::Ended(end),
-            Err(problem) => TeachEvent::Failed(problem),
+        let event = match run::train(&ground, settings, resume, &stops, &events) {
+            Ok(end) => TrainEvent::Ended(end),
+            Err(problem) => TrainEvent::Failed(problem),
         };
-        events.send(Event::Teach(event));
+        events.send(Event::Train(event));
     };
-    let started = std::thread::Builder::new().name("teacher".to_owned()).spawn(work);
+    let started = std::thread::Builder::new().name("trainer".to_owned()).spawn(work);
     started.map(|_| ()).map_err(|error| no_thread(&error))
 }
 
