@@ -1,4 +1,4 @@
-// attention: o[t,h,:] = softmax_s(q[t,h,:] . k[s,h/G,:] / sqrt(D)) v[s,h/G,:] over positions s <= P + t.
+// attention: o[t,h,:] = softmax_s(q[t,h,:] . k[s,h/G,:] / sqrt(D)) v[s,h/G,:] over positions s <= P + t, or all.
 // Source:     Vaswani et al. 2017, arXiv:1706.03762, eq. 1; online softmax as in Dao et al. 2022, arXiv:2205.14135;
 //             grouped queries: Ainslie et al. 2023, arXiv:2305.13245.
 // Shapes:     q, o [T, H, D]; k_cache [positions/8, K, D/4, 8] of vec4; v_cache [positions, K, D]; G = H / K.
@@ -8,6 +8,7 @@
 // Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
 //             SPLIT = 1 for long contexts: a workgroup sees the keys of one of num_workgroups.z KV splits and leaves its sums,
 //             the highest score and the sum of the weights to attention_merge.
+//             CAUSAL = 0 for encoders: every token sees all.
 //             PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step

@@ -7,6 +7,7 @@
 // Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
 //             SPLIT = 1 for long contexts: a workgroup sees the keys of one of num_workgroups.z KV splits and leaves its sums,
 //             the highest score and the sum of the weights to attention_merge.
+//             CAUSAL = 0 for encoders: every token sees all.
 //             PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step

@@ -5,6 +5,7 @@
 //             SLOTS neighbouring ones, so that scores and sums never leave it; 8 keys a round are loaded once, a lane a key, and
 //             go round by subgroupBroadcast, their values the same way. Needs subgroups of at least 8.
 // Variants:   KV = f32 | f16 | q8: how the cache is stored; SCALES = 1 for q8, which keeps a scale behind each head.
+//             CAUSAL = 0 for encoders: every token sees all.
 //             PACKED = 1 for training: several texts side by side, each token sees its own; keeps the log-sum-exp.
 // Twin:       crates/reference/src/attention.rs   Budget: NMSE <= 1e-7.
 #import step
@@ -20,12 +21,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let kv_head = group.y;
     let first_slot = group.x * ${8*SLOTS}u;
     let n_slots = step.n_tokens * per_group;
+#if CAUSAL
     let last_token = (min(first_slot + ${8*SLOTS}u, n_slots) - 1u) / per_group;
     let n_keys = step.past + last_token + 1u; // the last position any slot of this workgroup may look at, and one
+#else
+    let n_keys = step.past + step.n_tokens; // every slot looks at all
+#end
 #for s in 0..SLOTS
     let slot${s} = min(first_slot + lane * ${SLOTS}u + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
     let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * ${HEAD_VEC4}u;
+#if CAUSAL
     let visible${s} = step.past + slot${s} / per_group;
+#else
+    let visible${s} = n_keys - 1u;
+#end
 #if PACKED
     let start${s} = starts[slot${s} / per_group];
 #else

@@ -1,7 +1,9 @@
 //! The self-test: its stored answers are the twins', it passes here, and it notices a wrong kernel.
 #![expect(clippy::print_stdout, reason = "a test prints its figure beside its bound")]
 
-use adapter_engine::check::inputs::{HEADS, LENGTHS, PRODUCT, STARTS, Scales, inputs, sampled, weights};
+use adapter_engine::check::inputs::{
+    ENCODER_TOKENS, HEADS, LENGTHS, PRODUCT, STARTS, Scales, inputs, sampled, weights,
+};
 use adapter_engine::check::self_test::{Check, Set, answer_of, results, run};
 use adapter_engine::formats::TensorType;
 use adapter_engine::gpu::{GpuOptions, KERNELS, Tuning};
@@ -50,7 +52,28 @@ fn answers() -> Answers {
     }
     sampling(&mut out);
     training(&mut out);
+    encoders(&mut out);
     out
+}
+
+fn encoders(out: &mut Answers) {
+    let x = wide(1, 192);
+    out.insert("layer_norm".into(), narrow(&twin::layer_norm::forward(&x, &wide(2, 64), &wide(3, 64), EPS)));
+    out.insert("gelu erf".into(), narrow(&twin::gelu::erf(&x)));
+    out.insert("gelu tanh".into(), narrow(&twin::gelu::tanh(&x)));
+    out.insert("gelu quick".into(), narrow(&twin::gelu::quick(&x)));
+    let (heads, n) = (HEADS_OF_TWIN, ENCODER_TOKENS as usize);
+    let row = heads.n_kv_heads * heads.head_dim;
+    let (q, stored, v) = (wide(5, n * heads.n_heads * heads.head_dim), wide(6, n * row), wide(7, n * row));
+    // Keys lie by eight positions, vec4 by vec4.
+    let at = |s: usize, h: usize, c: usize| ((h * heads.head_dim / 4 + c / 4) * 8 + s) * 4 + c % 4;
+    let place = |index: usize| at(index / row, index % row / heads.head_dim, index % heads.head_dim);
+    let k: Vec<f64> = (0..n * row).map(|index| stored[place(index)]).collect();
+    let of = |q: &[f64]| twin::attention::forward(heads, q, &k, &v, &[]).0;
+    let o: Vec<f64> = q.chunks(heads.n_heads * heads.head_dim).flat_map(of).collect();
+    for name in ["attention to all", "attention to all of many tokens"] {
+        out.insert(name.into(), sampled(&narrow(&o)));
+    }
 }
 
 /// Everything in one format: the products of one token and of five, their endings, and the way back.
@@ -297,6 +320,7 @@ fn this_gpu_passes() {
                 let (formats, tuning) = match set {
                     Set::Forward => (formats(), tuning),
                     Set::Training => (TRAINED.to_vec(), Slot::MatmulManyTokens.set(tuning, 2)),
+                    Set::Encoder => (Vec::new(), tuning),
                 };
                 gpu.set_tuning(tuning);
                 let start = std::time::Instant::now();
@@ -375,15 +399,28 @@ const OF_A_TRAINING: [Poison; 18] = [
     ("rope", "params.sign", "1.0"),
 ];
 
+/// The kernels that only an encoder runs, and what those of a chat do in an encoder alone.
+const OF_AN_ENCODER: [Poison; 6] = [
+    ("attention", "n_keys - 1u;", "n_keys - 2u;"),
+    ("attention_keys", "= n_keys - 1u;", "= n_keys - 2u;"),
+    ("attention_lanes", "n_keys - 1u;", "n_keys - 2u;"),
+    ("attention_queries", "n_keys - 1u;", "n_keys - 2u;"),
+    ("gelu", "exp(", "1.01 * exp("),
+    ("layer_norm", "params.eps", "0.1"),
+];
+
 /// Reliability G5 and N9: one changed constant in any kernel is caught.
 #[test]
 fn a_poisoned_kernel_is_caught() {
     let _turn = one_at_a_time();
-    let names: BTreeSet<_> = OF_A_CHAT.iter().chain(&OF_A_TRAINING).map(|poison| poison.0).collect();
+    let of = |set: Set, poisons: &'static [Poison]| poisons.iter().map(move |poison| (set, poison));
+    let poisons: Vec<_> = of(Set::Forward, &OF_A_CHAT)
+        .chain(of(Set::Training, &OF_A_TRAINING))
+        .chain(of(Set::Encoder, &OF_AN_ENCODER))
+        .collect();
+    let names: BTreeSet<_> = poisons.iter().map(|(_, poison)| poison.0).collect();
     assert_eq!(names, KERNELS.iter().map(|kernel| kernel.name).collect(), "every kernel is poisoned");
-    for (set, poison) in
-        OF_A_CHAT.iter().map(|poison| (Set::Forward, poison)).chain(OF_A_TRAINING.iter().map(|p| (Set::Training, p)))
-    {
+    for (set, poison) in poisons {
         // A kernel is tried on the tier that uses it.
         let caught = [(false, false), (true, false), (false, true)].into_iter().any(|(baseline, like_a_gpu)| {
             let gpu = open(&GpuOptions { poison: Some(*poison), baseline, like_a_gpu, ..GpuOptions::default() });
@@ -421,7 +458,7 @@ fn a_gpu_that_flushes_subnormals_is_found() {
             let flush = Some((kernel, "return unpack2x16float(word);", FLUSHED));
             let gpu = open(&GpuOptions { poison: flush, baseline, like_a_gpu, ..GpuOptions::default() });
             gpu.set_tuning(Slot::MatmulManyTokens.set(Tuning::default(), 2));
-            for set in Set::ALL {
+            for set in Set::OF_TRAINING {
                 let checks = block_on(run(&gpu, set, &packed)).unwrap();
                 let (wrong, right): (Vec<_>, Vec<_>) = checks.iter().partition(|check| !check.good);
                 let notices = |check: &&&Check| check.name.contains("subnormal") && check.kernels.contains(&kernel);

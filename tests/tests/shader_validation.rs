@@ -42,7 +42,8 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
         let kv = ("KV", ["f32", "f16", "q8"][slots as usize % 3].to_owned());
         let split = ("SPLIT", text(u32::from(slots % 4 == 0)));
         let scales = ("SCALES", text(u32::from(slots % 3 == 2)));
-        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1)), packed, kv, scales, split];
+        let causal = ("CAUSAL", text(u32::from(slots % 3 != 1)));
+        let shared = [("SLOTS", text(slots)), ("LAST_SLOT", text(slots - 1)), packed, kv, scales, split, causal];
         for vec4 in [1, 8, 16, 20, 32] {
             let mut set = constants(shared.clone());
             set.insert("HEAD_VEC4", text(vec4));
@@ -68,7 +69,12 @@ fn variants() -> Vec<(&'static str, Constants, bool)> {
                 all.push((kernel, constants([("WG", text(wg)), ("GATHER", text(gather))]), false));
             }
         }
-        all.push(("cross_entropy", constants([("WG", text(wg))]), false));
+        for kernel in ["cross_entropy", "layer_norm"] {
+            all.push((kernel, constants([("WG", text(wg))]), false));
+        }
+    }
+    for form in ["erf", "tanh", "quick"] {
+        all.push(("gelu", constants([("FORM", form.to_owned())]), false));
     }
     for z in ["apart", "alternating", "halves"] {
         all.push(("swiglu", constants([("Z", z.to_owned())]), false));

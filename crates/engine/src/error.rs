@@ -1,7 +1,7 @@
 //! What can go wrong, in words: what happened, the figure, and (in [`Error::hint`]) what to do next.
 
 use crate::adapter::AdapterError;
-use crate::formats::GgufError;
+use crate::formats::{GgufError, SafetensorsError};
 use crate::gpu::GpuError;
 use crate::sampler::SamplingError;
 use crate::text::TextError;
@@ -13,6 +13,9 @@ pub enum Error {
     /// The model file.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The file of an encoder.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
     /// The GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -144,7 +147,7 @@ impl Error {
             Self::UnsupportedFormat { .. } => {
                 Some("use a file quantized as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K")
             }
-            Self::TensorShape { .. } | Self::Config { .. } => {
+            Self::TensorShape { .. } | Self::Config { .. } | Self::Safetensors(_) => {
                 Some("the file is damaged or was converted wrongly: download or convert it again")
             }
             Self::TokenOutOfRange { .. } => Some("the ids belong to another model"),
@@ -170,7 +173,7 @@ impl Error {
             Self::Text(error) => error.code(),
             Self::WrongArchitecture { .. } => "wrong-architecture",
             Self::Unsupported { .. } | Self::UnsupportedFormat { .. } => "unsupported",
-            Self::TensorShape { .. } | Self::Config { .. } => "bad-model",
+            Self::TensorShape { .. } | Self::Config { .. } | Self::Safetensors(_) => "bad-model",
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::EmptyPrompt => "empty-prompt",
             Self::ContextFull { .. } => "context-full",

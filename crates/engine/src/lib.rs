@@ -40,6 +40,7 @@
 pub mod adapter;
 pub mod answer;
 pub mod check;
+pub mod encoder;
 mod error;
 pub mod formats;
 pub mod gpu;
@@ -51,6 +52,7 @@ pub mod text;
 pub mod train;
 
 pub use adapter::Adapter;
+pub use encoder::Encoder;
 pub use error::Error;
 pub use model::Model;
 pub use sampler::Sampling;

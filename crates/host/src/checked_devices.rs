@@ -40,7 +40,15 @@ pub fn require(gpu: &Gpu, set: Set, formats: &[TensorType]) -> Result<(), Proble
 /// # Errors
 /// As [`require`].
 pub fn before_training(gpu: &Gpu, formats: &[TensorType], begins: impl FnOnce()) -> Result<(), Problem> {
-    let missing: Vec<Set> = Set::ALL.into_iter().filter(|set| !is_remembered(gpu, *set, formats)).collect();
+    before(gpu, &Set::OF_TRAINING, formats, begins)
+}
+
+/// [`before_training`] for other sets.
+///
+/// # Errors
+/// As [`require`].
+pub fn before(gpu: &Gpu, sets: &[Set], formats: &[TensorType], begins: impl FnOnce()) -> Result<(), Problem> {
+    let missing: Vec<Set> = sets.iter().copied().filter(|set| !is_remembered(gpu, *set, formats)).collect();
     if !missing.is_empty() {
         begins();
     }

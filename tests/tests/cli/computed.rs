@@ -157,3 +157,53 @@ fn bench_reports_every_test() {
     assert_done(&table);
     assert!(table.stdout.starts_with("| model") && table.stdout.contains("pp8") && table.stdout.contains("tg2"));
 }
+
+#[test]
+fn an_encoder_gives_the_tokens_of_transformers() {
+    let home = Home::new();
+    let at = |name: &str| data("encoders").join(name);
+    for family in ["bert", "dinov2"] {
+        let folder = home.path(family);
+        std::fs::create_dir(&folder).expect("writable");
+        std::fs::copy(at(&format!("{family}.json")), folder.join("config.json")).expect("copied");
+        std::fs::copy(at(&format!("{family}.safetensors")), folder.join("model.safetensors")).expect("copied");
+        let golden = at(&format!("{family}-golden.safetensors"));
+        let input = if family == "bert" {
+            let bytes = std::fs::read(&golden).expect("test data");
+            let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+            let ids = file.tensor("ids").expect("ids").data();
+            let ids: Vec<u32> = ids.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            format!("--ids {}", home.write("ids.json", serde_json::to_string(&ids).expect("JSON")))
+        } else {
+            format!("--pixels {}", shown(&golden))
+        };
+        let line = format!("debug encode --encoder HERE/{family} {input} --layers 0,2 --out HERE/tokens.safetensors");
+        assert_done(&home.run(&line));
+        let (found, wanted) = (read_tensors(&home.path("tokens.safetensors")), read_tensors(&golden));
+        for name in ["last", "layer.0", "layer.2"] {
+            let of = |tensors: &Tensors| {
+                let (_, shape, values) = tensors.iter().find(|(found, ..)| found == name).expect(name);
+                (shape.clone(), values.clone())
+            };
+            let ((shape, found), (wanted_shape, wanted)) = (of(&found), of(&wanted));
+            assert_eq!(shape, wanted_shape);
+            assert!(nmse(&found, &wanted) < 1e-11, "{family} {name}");
+        }
+    }
+    let ids = home.write("two.json", "[7, 8]");
+    let tokens = "--out HERE/x.safetensors";
+    home.refuse(&format!("debug encode --encoder HERE/bert {tokens}"), 2, "--ids", "");
+    home.refuse(
+        &format!("debug encode --encoder HERE/dinov2 --ids {ids} {tokens}"),
+        1,
+        "text with an encoder of pictures",
+        "",
+    );
+    home.refuse(
+        &format!("debug encode --encoder HERE/bert --pixels {ids} {tokens}"),
+        1,
+        "no safetensors file",
+        "write a",
+    );
+    home.refuse(&format!("debug encode --encoder HERE --ids {ids} {tokens}"), 1, "config.json", "check the spelling");
+}

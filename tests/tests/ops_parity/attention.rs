@@ -286,6 +286,45 @@ pub fn attention(bench: &mut Bench<'_>) {
     }
 }
 
+/// Every token sees all, as in an encoder: the twin is asked for one token at a time, as the last of all positions.
+pub fn whole(bench: &mut Bench<'_>) {
+    for (n_heads, n_kv_heads, head_dim) in HEADS {
+        let heads = Heads { n_heads, n_kv_heads, head_dim };
+        for n_tokens in [1u32, 2, 7, 16, 33, 65, 130] {
+            let (row, width) = ((n_kv_heads * head_dim) as usize, (n_heads * head_dim) as usize);
+            let n = n_tokens as usize;
+            let names: Vec<_> = variants(bench, heads)
+                .into_iter()
+                .map(|variant| {
+                    let name =
+                        format!("attention[{variant:?},whole,T={n_tokens},H={n_heads},K={n_kv_heads},D={head_dim}]");
+                    (variant, name)
+                })
+                .filter(|(_, case)| bench.wants(case))
+                .collect();
+            if names.is_empty() {
+                continue;
+            }
+            let q = uniform(1, n * width, -6.0, 6.0);
+            let (k, v) = (uniform(2, n * row, -6.0, 6.0), uniform(3, n * row, -2.0, 2.0));
+            let (wide_k, wide_v) = (widen(&k), widen(&v));
+            let of = |q: &[f32]| twin::attention::forward(twin_heads(heads), &widen(q), &wide_k, &wide_v, &[]).0;
+            let wanted: Vec<f64> = q.chunks_exact(width).flat_map(of).collect();
+            let mut keys = cache_order(&k, heads);
+            keys.resize(keys.len() + 64 * row, 1e30);
+            let values = [&v[..], &vec![1e30; 72 * row][..]].concat();
+            let cache = LayerCache { k: bench.input(&keys), v: bench.input(&values), format: CacheFormat::F32 };
+            let (step, q) = (bench.step(0, n_tokens), bench.input(&q));
+            for (variant, case) in names {
+                let o = bench.output(wanted.len());
+                let operands = Operands { step: &step, q: &q, cache: &cache, o: &o, heads, n_tokens };
+                bench.run(|plan| attention::launch_whole(plan, variant, operands).unwrap());
+                bench.compare(&case, &o, &narrow(&wanted), F32);
+            }
+        }
+    }
+}
+
 pub fn gated_attention(bench: &mut Bench<'_>) {
     for (n_heads, n_kv_heads, head_dim) in HEADS {
         let heads = Heads { n_heads, n_kv_heads, head_dim };

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 type Cases = fn(&mut Bench<'_>);
 
 /// One row an op: its name and the function that runs all its cases. A kernel without a row fails the test.
-const OPS: [(&str, Cases); 23] = [
+const OPS: [(&str, Cases); 26] = [
     ("embedding", products::embedding),
     ("matvec", products::matvec),
     ("matmul", products::matmul),
@@ -30,6 +30,8 @@ const OPS: [(&str, Cases); 23] = [
     ("matmul_cooperative", products::matmul_cooperative),
     ("matmul_lanes", products::matmul_lanes),
     ("rms_norm", pointwise::rms_norm),
+    ("layer_norm", pointwise::layer_norm),
+    ("gelu", pointwise::gelu),
     ("rope", pointwise::rope),
     ("swiglu", pointwise::swiglu),
     ("residual_add", pointwise::residual_add),
@@ -37,6 +39,7 @@ const OPS: [(&str, Cases); 23] = [
     ("kv_cache_write with norm", heads::kv_cache_write),
     ("head_norm", heads::head_norm),
     ("attention", attention::attention),
+    ("attention of an encoder", attention::whole),
     ("gated_attention", attention::gated_attention),
     ("sampling", sampling::sampling),
     ("rms_norm_backward", backward::rms_norm),

@@ -1,6 +1,8 @@
 //! Norm, rotation, activation, residual sum.
 
 use super::bench::{Bench, F32};
+use adapter_engine::ops::gelu::Gelu;
+use adapter_engine::ops::layer_norm::LayerNorm;
 use adapter_engine::ops::{residual_add, rms_norm, rope, swiglu};
 use adapter_reference::{self as twin, narrow, widen};
 use adapter_tests::uniform;
@@ -43,6 +45,48 @@ pub fn rms_norm(bench: &mut Bench<'_>) {
             let shape = rms_norm::Shape { n_tokens: n_tokens as u32, n_channels: n_channels as u32, first_token, eps };
             bench.run(|plan| rms_norm::launch(plan, &x, &weight, &y, shape).unwrap());
             bench.compare(&case, &y, &narrow(&wanted), F32);
+        }
+    }
+}
+
+pub fn layer_norm(bench: &mut Bench<'_>) {
+    for (n_tokens, n_channels) in
+        [(1, 4), (1, 384), (2, 8), (3, 252), (5, 1024), (17, 20), (65, 12), (257, 28), (3, 4096)]
+    {
+        // Far from 0 as well: the mean of squares would cancel there.
+        for (centre, eps) in [(0.0f32, 1e-6f32), (100.0, 1e-12)] {
+            let case = format!("layer_norm[T={n_tokens},C={n_channels},centre={centre},eps={eps:e}]");
+            if !bench.wants(&case) {
+                continue;
+            }
+            let x = uniform(1, n_tokens * n_channels, centre - 10.0, centre + 10.0);
+            let (weight, bias) = (uniform(2, n_channels, -2.0, 2.0), uniform(3, n_channels, -2.0, 2.0));
+            let wanted = twin::layer_norm::forward(&widen(&x), &widen(&weight), &widen(&bias), f64::from(eps));
+            let (x, y) = (bench.input(&x), bench.output(wanted.len()));
+            let norm = LayerNorm { weight: bench.input(&weight), bias: bench.input(&bias), eps };
+            bench.run(|plan| norm.launch(plan, &x, &y, [n_tokens as u32, n_channels as u32]).unwrap());
+            bench.compare(&case, &y, &narrow(&wanted), F32);
+        }
+    }
+}
+
+pub fn gelu(bench: &mut Bench<'_>) {
+    for form in Gelu::ALL {
+        for n in [4, 60, 64 * 4, 1028, 70_000] {
+            let case = format!("gelu[{},N={n}]", form.name());
+            if !bench.wants(&case) {
+                continue;
+            }
+            let mut x = uniform(1, n, -10.0, 10.0);
+            x[..4].copy_from_slice(&[0.0, -0.0, 88.0, -88.0]);
+            let wanted = match form {
+                Gelu::Erf => twin::gelu::erf(&widen(&x)),
+                Gelu::Tanh => twin::gelu::tanh(&widen(&x)),
+                Gelu::Quick => twin::gelu::quick(&widen(&x)),
+            };
+            let x = bench.in_place(&x);
+            bench.run(|plan| form.launch(plan, &x, n as u32).unwrap());
+            bench.compare(&case, &x, &narrow(&wanted), F32);
         }
     }
 }

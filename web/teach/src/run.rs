@@ -36,7 +36,7 @@ impl Training {
     /// Takes [`Self::self_test`] for passed: it was, on this GPU, with these kernels.
     #[wasm_bindgen(js_name = trustSelfTest)]
     pub fn trust_self_test(&self, engine: &Engine) {
-        for set in Set::ALL {
+        for set in Set::OF_TRAINING {
             self_test::trust(engine.engine_gpu(), set, &self.formats());
         }
     }

@@ -170,7 +170,7 @@ pub fn gradients(global: &Global, flags: &Gradients) -> Result<(), Failure> {
 }
 
 /// A safetensors file of f32 tensors: name, shape, values.
-fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<(), Failure> {
+pub(super) fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<(), Failure> {
     let not_written = |error: safetensors::SafeTensorError| Failure::failed(error.to_string(), "please report this");
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
@@ -186,7 +186,7 @@ fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> Result<
 }
 
 /// Ids from JSON: an array, or an object with one under `ids`.
-fn read_ids(path: &Path) -> Result<Vec<u32>, Failure> {
+pub(super) fn read_ids(path: &Path) -> Result<Vec<u32>, Failure> {
     let hint = "write [1, 2, 3] or {\"ids\": [1, 2, 3]}; `adapter-cli debug tokenize` does";
     let wrong = |what: String| Failure::failed(format!("{what}: {}", path.display()), hint);
     let value: serde_json::Value = serde_json::from_slice(&load::read_small(path)?)

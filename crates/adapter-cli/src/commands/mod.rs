@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod debug;
 mod doctor;
+mod encode;
 mod export;
 #[cfg(feature = "train")]
 pub mod finetune;
@@ -55,6 +56,8 @@ pub enum Debug {
     Logits(debug::Logits),
     /// Loss and gradients of an adapter's prompts and gates as a safetensors file
     Gradients(debug::Gradients),
+    /// Tokens of a picture or a sentence behind the blocks of an encoder as a safetensors file
+    Encode(encode::Encode),
     /// A model file of a known shape with random weights, for measuring and for predicting memory
     SyntheticModel(synthetic_model::SyntheticModel),
 }
@@ -76,6 +79,7 @@ pub fn run(command: &Command, global: &Global) -> Result<(), Failure> {
         Command::Debug(Debug::Tokenize(flags)) => debug::tokenize(flags),
         Command::Debug(Debug::Logits(flags)) => debug::logits(global, flags),
         Command::Debug(Debug::Gradients(flags)) => debug::gradients(global, flags),
+        Command::Debug(Debug::Encode(flags)) => encode::run(global, flags),
         Command::Debug(Debug::SyntheticModel(flags)) => synthetic_model::run(flags),
     }
 }

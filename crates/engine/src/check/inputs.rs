@@ -13,6 +13,8 @@ use crate::ops::rope::{Rope, Scaling};
 /// What a kernel may be off by: far above rounding, far below a wrong index.
 pub(crate) const BUDGET: f64 = 1e-6;
 
+/// Tokens of an encoder's attention.
+pub const ENCODER_TOKENS: u32 = 8;
 /// Rows, columns and tokens of the products.
 pub const PRODUCT: (usize, usize, usize) = (24, 256, 5);
 /// The heads of the attention cases.

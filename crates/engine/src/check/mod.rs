@@ -2,6 +2,7 @@
 //! fastest there.
 
 mod bench;
+mod encoders;
 mod forward;
 mod gradients;
 pub mod inputs;

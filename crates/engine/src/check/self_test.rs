@@ -1,14 +1,14 @@
 //! Does this GPU compute right? A driver may accept a kernel and return wrong numbers without an error (llama.cpp #28502,
 //! #23133): every kernel in the variants this GPU gets runs once on small fixed inputs and is compared with stored answers.
 //!
-//! There are two [sets](Set): what a chat runs, and what only a training runs. The answers (`self_test_answers.json`) come from
+//! There are three [sets](Set): what a chat runs, what only a training and what only an encoder runs. The answers (`self_test_answers.json`) come from
 //! the plain-Rust twins in f64; `tests/tests/self_test.rs` makes and checks them.
 
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, F16, VARIANT};
 use super::inputs::{BUDGET, nmse};
-use super::{forward, gradients};
+use super::{encoders, forward, gradients};
 use crate::Error;
 use crate::formats::TensorType;
 use crate::gpu::{Gpu, GpuError};
@@ -24,18 +24,23 @@ pub enum Set {
     Forward,
     /// What gradients run beside that: before the first training.
     Training,
+    /// What an encoder runs beside a chat's products: before the first picture.
+    Encoder,
 }
 
 impl Set {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Forward, Self::Training];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::Training, Self::Encoder];
+    /// What a training of a decoder runs.
+    pub const OF_TRAINING: [Self; 2] = [Self::Forward, Self::Training];
 
-    /// `forward` or `training`.
+    /// `forward`, `training` or `encoder`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
             Self::Training => "training",
+            Self::Encoder => "encoder",
         }
     }
 }
@@ -144,6 +149,7 @@ pub async fn results(gpu: &Gpu, set: Set, formats: &[TensorType]) -> Result<Vec<
     match set {
         Set::Forward => forward::run(&mut bench, formats).await?,
         Set::Training => gradients::run(&mut bench, formats).await?,
+        Set::Encoder => encoders::run(&mut bench).await?,
     }
     gpu.check()?;
     Ok(bench.out)

@@ -11,6 +11,7 @@ mod gguf_metadata;
 pub mod gguf_writer;
 pub mod read_at;
 mod repack;
+pub mod safetensors;
 pub mod tensor_type;
 
 pub use gguf::{Gguf, PartialGguf, TensorInfo};
@@ -21,4 +22,5 @@ pub use read_at::ReadAt;
 #[cfg(any(unix, windows))]
 pub use read_at::ReadAtFile;
 pub use repack::{Layout, TILE_ROWS, repack_tile};
+pub use safetensors::{Safetensors, SafetensorsError};
 pub use tensor_type::{TensorType, checked_tensor_bytes};

@@ -306,6 +306,14 @@ pub fn read_floats(source: &dyn ReadAt, tensor: &TensorInfo) -> Result<Vec<f32>,
             wanted: "a vector".to_owned(),
         });
     }
+    floats(source, tensor)
+}
+
+/// [`read_floats`] of a tensor of any size.
+///
+/// # Errors
+/// As [`read_floats`].
+pub fn floats(source: &dyn ReadAt, tensor: &TensorInfo) -> Result<Vec<f32>, Error> {
     let mut bytes = vec![0; tensor.size_bytes as usize];
     tensor.read_data(source, 0, &mut bytes)?;
     match tensor.tensor_type {

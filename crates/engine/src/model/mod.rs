@@ -21,6 +21,7 @@ use crate::ops::matrix::Matrix;
 
 pub use architecture::Architecture;
 pub use config::{Config, block_count, n_layers};
+pub use linear::Linear;
 pub use tensors::weight_bytes;
 
 use block::Block;

@@ -1,4 +1,4 @@
-//! Causal attention over the cache, grouped queries, online softmax. Kernels:
+//! Attention over the cache, causal or not, grouped queries, online softmax. Kernels:
 //! `shaders/{attention,attention_lanes,attention_queries,attention_keys,attention_merge}.wgsl`.
 
 use super::heads::Heads;
@@ -106,6 +106,14 @@ pub fn launch_variant(
     attend(plan, variant, operands, packed.map_or(Mode::Plain, Mode::Packed))
 }
 
+/// [`launch_variant`] without the causal mask, as encoders have it: every token sees all.
+///
+/// # Errors
+/// As [`PlanBuilder::launch`].
+pub fn launch_whole(plan: &mut PlanBuilder<'_>, variant: Variant, operands: Operands<'_>) -> Result<(), GpuError> {
+    attend(plan, variant, operands, Mode::Whole)
+}
+
 /// Positions from which on more workgroups than one a kv head pay, and that each gets then.
 const KV_SPLIT_POSITIONS: u32 = 256;
 /// Most KV splits of a context.
@@ -152,6 +160,7 @@ pub fn launch_split(
 #[derive(Clone, Copy)]
 enum Mode<'a> {
     Plain,
+    Whole,
     Packed(Packed<'a>),
     KvSplits(KvSplits<'a>),
 }
@@ -184,7 +193,7 @@ fn attend(
         Arg::Whole(o),
     ];
     match mode {
-        Mode::Plain => {}
+        Mode::Plain | Mode::Whole => {}
         Mode::Packed(Packed { starts, stats }) => args.extend([Arg::Whole(starts), Arg::Whole(stats)]),
         Mode::KvSplits(KvSplits { stats, .. }) => args.push(Arg::Whole(stats)),
     }
@@ -193,6 +202,7 @@ fn attend(
         ("LAST_SLOT", (slots - 1).to_string()),
         ("HEAD_VEC4", (head_dim / 4).to_string()),
         ("REGS", (head_dim / 32).to_string()),
+        ("CAUSAL", u32::from(!matches!(mode, Mode::Whole)).to_string()),
         ("PACKED", u32::from(matches!(mode, Mode::Packed(_))).to_string()),
         ("SPLIT", u32::from(matches!(mode, Mode::KvSplits(_))).to_string()),
     ]);

@@ -93,7 +93,7 @@ impl GpuLlama {
 
     /// As [`super::Frozen::require_right_kernels`].
     pub(super) async fn require_right_kernels(&self) -> Result<(), TrainError> {
-        for set in self_test::Set::ALL {
+        for set in self_test::Set::OF_TRAINING {
             self_test::ensure(self.model.gpu(), set, self.model.formats()).await?;
         }
         Ok(())
