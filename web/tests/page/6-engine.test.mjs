@@ -45,7 +45,7 @@ test("an adapter that is chosen in the middle of an answer takes over there", as
   await loadPackage(page, tiny);
   await page.locator("#test-file").setInputFiles(data("tiny-llama/adapter-paper.safetensors"));
   const { prompt, base, live, rest } = await page.evaluate(async () => {
-    const { key } = await engine.addAdapter({ form: "safetensors", name: "paper", weights: pick.files[0] });
+    const { key } = await engine.addAdapter({ form: "safetensors", name: "paper", weights: pick.files[0], kind: "paper" });
     const [prompt, adapter] = [await engine.encode("Hello"), { key, strength: 1 }];
     const greedy = { sampling: { temperature: 0 }, ignoreEnd: true };
     const whole = async (answer) => { await answer.end; return answer.ids; };
