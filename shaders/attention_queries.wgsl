@@ -21,25 +21,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let kv_head = group.y;
     let first_slot = group.x * ${8*SLOTS}u;
     let n_slots = step.n_tokens * per_group;
-#if CAUSAL
-    let last_token = (min(first_slot + ${8*SLOTS}u, n_slots) - 1u) / per_group;
-    let n_keys = step.past + last_token + 1u; // the last position any slot of this workgroup may look at, and one
-#else
-    let n_keys = step.past + step.n_tokens; // every slot looks at all
-#end
+    let last_slot = min(first_slot + ${8*SLOTS}u, n_slots) - 1u;
 #for s in 0..SLOTS
     let slot${s} = min(first_slot + lane * ${SLOTS}u + ${s}u, n_slots - 1u); // past the end: repeat the last one, write nothing
-    let row${s} = ((slot${s} / per_group) * params.n_heads + kv_head * per_group + slot${s} % per_group) * ${HEAD_VEC4}u;
-#if CAUSAL
-    let visible${s} = step.past + slot${s} / per_group;
-#else
-    let visible${s} = n_keys - 1u;
 #end
-#if PACKED
-    let start${s} = starts[slot${s} / per_group];
-#else
-    let start${s} = 0u;
-#end
+#import attention_rows
+#for s in 0..SLOTS
     var top${s} = LOWEST;
     var total${s} = 0.0;
 #for i in 0..HEAD_VEC4

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use adapter_engine::encoder::{Encoded, Encoder, EncoderConfig, Family, Pixels};
 use adapter_engine::formats::ReadAtFile;
 use adapter_engine::gpu::Gpu;
-use adapter_tests::{baseline_gpu, data, gpu, like_a_gpu, one_at_a_time, read};
+use adapter_tests::{baseline_gpu, data, gpu, like_a_gpu, nmse, one_at_a_time, read, tensor};
 use pollster::block_on;
 use safetensors::SafeTensors;
 
@@ -17,23 +17,11 @@ fn load(gpu: &Gpu, family: &str) -> Encoder {
     Encoder::load(gpu, &source, config, &mut |_, _| ControlFlow::Continue(())).expect("it loads")
 }
 
-fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    let bytes = file.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}")).data();
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-}
-
-/// The length of the difference over that of what is wanted.
-fn relative(found: &[f32], wanted: &[f32]) -> f64 {
-    assert_eq!(found.len(), wanted.len());
-    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-    let difference = length(&mut found.iter().zip(wanted).map(|(a, b)| f64::from(*a) - f64::from(*b)));
-    difference / length(&mut wanted.iter().map(|value| f64::from(*value)))
-}
-
-fn compare(golden: &SafeTensors<'_>, prefix: &str, encoded: &Encoded) -> f64 {
-    let last = relative(&encoded.last, &floats(golden, &format!("{prefix}last")));
+/// The length of the worst difference over that of what is wanted.
+fn compare(golden: &str, prefix: &str, encoded: &Encoded) -> f64 {
+    let of = |name: &str, found: &[f32]| nmse(found, &tensor(golden, &format!("{prefix}{name}"))).sqrt();
     let layers = encoded.layers.iter().enumerate();
-    layers.map(|(n, layer)| relative(layer, &floats(golden, &format!("{prefix}layer.{n}")))).fold(last, f64::max)
+    layers.map(|(n, layer)| of(&format!("layer.{n}"), layer)).fold(of("last", &encoded.last), f64::max)
 }
 
 /// The bound is 1e-4; f32 PyTorch is within 1e-6 of float64 on these models.
@@ -45,22 +33,23 @@ fn every_family_encodes_as_transformers_does() {
     for (gpu, tier) in [(gpu(), "this GPU"), (like_a_gpu(), "like a GPU"), (baseline_gpu(), "core WebGPU")] {
         for family in ["vit", "dinov2", "clip", "siglip", "bert", "roberta"] {
             let encoder = load(gpu, family);
-            let golden = read(&format!("encoders/{family}-golden.safetensors"));
-            let golden = SafeTensors::deserialize(&golden).expect("test data");
+            let name = format!("encoders/{family}-golden.safetensors");
+            let bytes = read(&name);
+            let golden = SafeTensors::deserialize(&bytes).expect("test data");
             let layers: Vec<u32> = (0..=encoder.config().n_layers).collect();
             let mut worst = 0f64;
             if encoder.config().family.is_text() {
                 let bytes = golden.tensor("ids").expect("ids").data();
                 let ids: Vec<u32> =
                     bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-                worst = worst.max(compare(&golden, "", &block_on(encoder.ids(&ids, &layers)).expect("it runs")));
+                worst = worst.max(compare(&name, "", &block_on(encoder.ids(&ids, &layers)).expect("it runs")));
             } else {
                 for prefix in ["", "wide."] {
-                    let tensor = golden.tensor(&format!("{prefix}pixels")).expect("pixels");
-                    let (height, width) = (tensor.shape()[1] as u32, tensor.shape()[2] as u32);
-                    let pixels = Pixels { width, height, values: floats(&golden, &format!("{prefix}pixels")) };
+                    let view = golden.tensor(&format!("{prefix}pixels")).expect("pixels");
+                    let (height, width) = (view.shape()[1] as u32, view.shape()[2] as u32);
+                    let pixels = Pixels { width, height, values: tensor(&name, &format!("{prefix}pixels")) };
                     let encoded = block_on(encoder.pixels(&pixels, &layers)).expect("it runs");
-                    worst = worst.max(compare(&golden, prefix, &encoded));
+                    worst = worst.max(compare(&name, prefix, &encoded));
                 }
             }
             println!("{family} on {tier}: within {worst:.1e}");

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::error::{Error, Result};
 
@@ -17,6 +17,11 @@ pub fn repository_root() -> PathBuf {
 pub fn target_folder() -> PathBuf {
     let own = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty());
     repository_root().join(own.map_or_else(|| "target".into(), PathBuf::from))
+}
+
+/// Where the compiler's own programs and libraries lie.
+pub fn sysroot() -> Result<PathBuf> {
+    Ok(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim().into())
 }
 
 /// The cargo that runs this program, in the repository's root.
@@ -67,16 +72,14 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command for its standard output; its standard error goes to this terminal.
 pub fn output(command: &mut Command) -> Result<String> {
-    match output_of(command)? {
-        (true, text) => Ok(text),
-        (false, _) => Err(Error::failed(format!("`{}` failed", shown(command)))),
-    }
+    let (status, text) = output_of(command)?;
+    if status.success() { Ok(text) } else { Err(Error::failed(format!("`{}` ended with {status}", shown(command)))) }
 }
 
-/// [`output`], also of a command that fails: whether it ended well, and what it said until then.
-pub fn output_of(command: &mut Command) -> Result<(bool, String)> {
+/// [`output`], also of a command that fails: how it ended, and what it said until then.
+pub fn output_of(command: &mut Command) -> Result<(ExitStatus, String)> {
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| not_started(command, &error))?;
-    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    Ok((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Runs a command whose standard output is both shown, line by line as it comes, and kept. True when it ended well.

@@ -101,14 +101,14 @@ pub fn build(compiler: &Compiler, select: impl FnOnce(&mut Command)) -> Result<B
     command.args(["test", "--no-run", "--message-format=json"]);
     compiler.take_part(&mut command);
     select(&mut command);
-    let (ended_well, messages) = process::output_of(&mut command)?;
+    let (status, messages) = process::output_of(&mut command)?;
     let messages: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let said = |level: &str| {
         let of_level = messages.iter().filter(|message| message["message"]["level"] == level);
         of_level.filter_map(|message| message["message"]["rendered"].as_str().map(str::to_owned)).collect()
     };
     let errors: Vec<String> = said("error");
-    if !ended_well {
+    if !status.success() {
         return Err(Error::failed(format!("the tests do not compile\n{}", errors.concat())));
     }
     Ok(Built { programs: messages.iter().filter_map(Program::of).collect(), warnings: said("warning") })
@@ -130,8 +130,7 @@ impl Compiler {
     /// # Errors
     /// A rustc that does not say where it lies.
     pub fn linting() -> Result<Option<Self>> {
-        let root = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-        let driver = Path::new(root.trim()).join("bin").join(format!("clippy-driver{}", std::env::consts::EXE_SUFFIX));
+        let driver = process::sysroot()?.join("bin").join(format!("clippy-driver{}", std::env::consts::EXE_SUFFIX));
         Ok(driver.is_file().then_some(Self::Clippy(driver)))
     }
 

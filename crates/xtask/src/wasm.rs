@@ -103,8 +103,7 @@ pub fn target_folder() -> PathBuf {
 fn linker() -> Result<Option<PathBuf>> {
     let version = process::output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
-    let sysroot = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let bundled = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld");
+    let bundled = process::sysroot()?.join("lib/rustlib").join(host).join("bin/rust-lld");
     if bundled.is_file() {
         return Ok(Some(bundled));
     }

@@ -97,7 +97,7 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
     stage(sampleTokens > 0 ? "asking" : "shaders");
     let began = performance.now();
     let last = began;
-    const end = await run.teach(model, { questions, tokens: sampleTokens }, async (event) => {
+    return run.teach(model, { questions, tokens: sampleTokens }, async (event) => {
       const now = performance.now();
       tell({ ...event, seconds: (now - last) / 1000, elapsed: (now - began) / 1000 });
       if (event.kind === "sample" && event.step === 0 && event.last) {
@@ -113,7 +113,6 @@ const methods: { [M in TeachMethod]: (params: Params<M>, tell: Tell) => Promise<
       last = performance.now();
       return wish;
     }, () => stopping);
-    return end;
   },
 
   async peft({ adapter, folder }) {

@@ -1,8 +1,8 @@
 //! Does this GPU compute right? A driver may accept a kernel and return wrong numbers without an error (llama.cpp #28502,
 //! #23133): every kernel in the variants this GPU gets runs once on small fixed inputs and is compared with stored answers.
 //!
-//! There are three [sets](Set): what a chat runs, what only a training and what only an encoder runs. The answers (`self_test_answers.json`) come from
-//! the plain-Rust twins in f64; `tests/tests/self_test.rs` makes and checks them.
+//! There are three [sets](Set): what a chat runs, what only a training and what only an encoder runs. The answers
+//! (`self_test_answers.json`) come from the plain-Rust twins in f64; `tests/tests/self_test.rs` makes and checks them.
 
 use std::collections::BTreeMap;
 

@@ -67,8 +67,9 @@ impl Block {
         let heads = config.heads();
         self.qkv.launch(plan, input, &act.qkv, rows(heads.qkv_width()), Epilogue::Store)?;
         // Into the layout that attention reads; the table turns by nothing.
-        plan_cache(plan, config, act)?;
-        let (step, q, cache) = (&act.step, &act.q, &act.cache);
+        let Activations { step, table, qkv, q, cache, .. } = act;
+        let operands = kv_cache::Operands { step, table, qkv, norm: None, q, cache, heads, n_tokens: t, packed: None };
+        kv_cache::launch(plan, operands)?;
         let operands = attention::Operands { step, q, cache, o: &act.attended, heads, n_tokens: t };
         attention::launch_whole(plan, attention::Variant::choose(plan.gpu(), heads, t), operands)?;
         self.output.launch(plan, &act.attended, x, rows(n_channels), Epilogue::Add)?;
@@ -83,13 +84,4 @@ impl Block {
         self.down.launch(plan, &act.hidden, other, rows(n_channels), Epilogue::Add)?;
         self.mlp_norm.launch(plan, other, x, [t, n_channels])
     }
-}
-
-fn plan_cache(plan: &mut PlanBuilder<'_>, config: &EncoderConfig, act: &Activations) -> Result<(), GpuError> {
-    let Activations { step, table, qkv, q, cache, n_tokens, .. } = act;
-    let heads = config.heads();
-    kv_cache::launch(
-        plan,
-        kv_cache::Operands { step, table, qkv, norm: None, q, cache, heads, n_tokens: *n_tokens, packed: None },
-    )
 }

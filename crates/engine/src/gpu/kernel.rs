@@ -61,6 +61,7 @@ pub const KERNELS: &[Kernel] = kernels![
 /// Text that kernels import.
 pub const FRAGMENTS: &[Kernel] = kernels![
     "shared/attention_head",
+    "shared/attention_rows",
     "shared/attention_slots",
     "shared/band",
     "shared/bf16",
